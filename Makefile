@@ -1,0 +1,87 @@
+# The one list of commands. `make help` prints it.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+TORCH := 2.13.0
+
+# One environment per lock and interpreter, outside the checkout, so that repeated runs are cheap.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/glossa
+INTEROP = $(CACHE)/interop-$(shell cat requirements-interop.lock <($(PYTHON) -VV) | cksum | cut -d' ' -f1)
+
+SOURCES = $(wildcard madx registry trainer service glossa benchmarks tests)
+TESTS = $(wildcard tests/unit tests/contracts tests/integration tests/faults)
+
+.PHONY: help install lock format lint types test interop demo results adapters wheel benchmarks clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+install: $(INSTALLED) ## make .venv from requirements.lock, with this checkout in it
+
+$(INSTALLED): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+lock: $(INSTALLED) ## bring both lock files in line with pyproject.toml (UPGRADE=1: to the newest versions)
+	$(call compile,--extra test --extra dev,requirements.lock)
+	$(call compile,--extra test --extra interop,requirements-interop.lock)
+
+# Locked by version alone: no local version, no index, and no CUDA packages, which torch brings where they fit.
+define compile
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet $(1) --output-file $(2) --allow-unsafe --strip-extras \
+		--annotation-style line --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
+		$(if $(UPGRADE),--upgrade) --upgrade-package "torch==$(TORCH)" pyproject.toml
+	sed -i.old -E -e 's/^(torch==[0-9.]+)\+[a-z0-9.]+/\1/' -e '/^(nvidia-|cuda-|triton)/d' $(2)
+	rm $(2).old
+endef
+
+format: $(INSTALLED) ## format the sources and sort their imports
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+lint: $(INSTALLED) ## check style and format with ruff
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+
+types: $(INSTALLED) ## check types with mypy --strict
+	$(BIN)/mypy --strict $(SOURCES)
+
+test: lint types ## set up, lint, check types, and run every test but the interop ones
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TESTS)
+
+interop: $(INSTALLED) ## hold the network against AdapterHub's adapters, in an environment of its own
+	@test -f "$(INTEROP)/.installed" || { \
+		$(PYTHON) -m venv --clear "$(INTEROP)"; \
+		"$(INTEROP)/bin/python" -m pip install --quiet -r requirements-interop.lock; \
+		touch "$(INTEROP)/.installed"; \
+	}
+	GLOSSA_OTHER_PYTHON="$(CURDIR)/$(BIN)/python" PYTHONPATH="$(CURDIR)" OMP_NUM_THREADS=1 \
+		"$(INTEROP)/bin/python" -m pytest tests/interop
+
+demo: $(INSTALLED) ## serve the demo and ask it in four languages (ONCE=1: stop after the answers)
+	$(BIN)/glossa demo $(if $(ONCE),--once)
+
+results: $(INSTALLED) ## compute what is missing of docs/results
+	$(BIN)/python -m benchmarks.results
+
+adapters: $(INSTALLED) ## train the backbone and the adapters of demo/ again
+	PATH="$(CURDIR)/$(BIN):$$PATH" demo/train.sh
+
+wheel: $(INSTALLED) ## build the wheel into dist/
+	$(BIN)/python -m build --wheel --no-isolation
+
+benchmarks: $(INSTALLED) ## run every benchmark, each into dist/benchmarks/NAME.json
+	mkdir -p dist/benchmarks
+	for module in $(filter-out __init__ figures results,$(basename $(notdir $(wildcard benchmarks/*.py)))); do \
+		$(BIN)/python -m benchmarks.$$module --json dist/benchmarks/$$module.json; \
+	done
+
+clean: ## remove what the other targets made in this checkout
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
