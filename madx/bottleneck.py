@@ -1,0 +1,32 @@
+"""The bottleneck: down, non-linearity, up. The residual is the caller's (it differs between the stack forms)."""
+
+import torch
+from torch import nn
+
+from .activations import activation
+from .config import Activation
+
+INITIAL_STD = 0.02
+
+
+class Bottleneck(nn.Module):
+    """U act(D x), scaled: (T, D_in) -> (T, D_out). MAD-X eq. (1) without its residual.
+
+    Starts at N(0, 0.02) with zero biases, as published adapters did: near the identity, not on it.
+    """
+
+    def __init__(
+        self, inputs: int, size: int, outputs: int, *, non_linearity: Activation = "relu", scaling: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.down = nn.Linear(inputs, size)
+        self.up = nn.Linear(size, outputs)
+        self.scaling = scaling
+        self._activation = activation(non_linearity)
+        for linear in (self.down, self.up):
+            nn.init.normal_(linear.weight, std=INITIAL_STD)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.up(self._activation(self.down(x)))
+        return y if self.scaling == 1.0 else y * self.scaling

@@ -1,0 +1,1 @@
+"""Heads: what reads the encoder's output at chosen positions. One file per type."""

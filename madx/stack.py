@@ -1,0 +1,111 @@
+"""What adapters do to one sub-layer's output: the arithmetic of a stack, segment by segment.
+
+With `a` the Transformer residual, `f` the sub-layer's output before Add&LN and `norm` the sub-layer's own pretrained
+LayerNorm (docs/architecture.md gives the equations and their sources):
+
+    LA  = U_L act(D_L norm(f + a)) + f                 MAD-X eq. (1)
+    TA  = U_T act(D_T norm(LA + a)) + LA               form "adapterhub"
+    TA  = U_T act(D_T LA) + f                          form "paper", MAD-X eq. (2)
+    out = norm(TA + a)
+
+Where no language adapter acts, LA is f and both forms run U_T act(D_T norm(f + a)) + f.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from .adapter import Adapter
+from .bottleneck import Bottleneck
+from .config import Site
+from .plan import IDENTITY, Plan, Segment, Slot
+
+
+class Adapters(Protocol):
+    """Slot -> adapter: the bank when serving, a small dictionary when training."""
+
+    def __getitem__(self, slot: Slot, /) -> Adapter: ...
+
+
+Acting = tuple[Segment, Adapter, Bottleneck]
+
+
+def _acting(segments: Sequence[Segment], adapters: Adapters, layer: int, site: Site) -> list[Acting]:
+    """The segments whose adapter has a bottleneck here and does not leave the layer out."""
+    acting: list[Acting] = []
+    for segment in segments:
+        if segment.slot == IDENTITY or layer in segment.leave_out:
+            continue
+        adapter = adapters[segment.slot]
+        bottleneck = adapter.at(layer, site)
+        if bottleneck is not None:
+            acting.append((segment, adapter, bottleneck))
+    return acting
+
+
+def _replaced(base: torch.Tensor, pieces: Sequence[tuple[Segment, torch.Tensor]]) -> torch.Tensor:
+    """`base` (T, D) with some segments' rows replaced; differentiable, and no copy where one piece covers all."""
+    if len(pieces) == 1 and pieces[0][1].shape[0] == base.shape[0]:
+        return pieces[0][1]
+    parts: list[torch.Tensor] = []
+    done = 0
+    for segment, piece in pieces:
+        if segment.start > done:
+            parts.append(base[done : segment.start])
+        parts.append(piece)
+        done = segment.stop
+    if done < base.shape[0]:
+        parts.append(base[done:])
+    return torch.cat(parts)
+
+
+def adapt(
+    f: torch.Tensor,
+    a: torch.Tensor,
+    norm: nn.Module,
+    *,
+    plan: Plan,
+    adapters: Adapters,
+    layer: int,
+    site: Site,
+) -> torch.Tensor:
+    """Sub-layer output `f` and residual `a`, both (T, D) -> the sub-layer's final output (T, D)."""
+    language = _acting(plan.language, adapters, layer, site)
+    task = _acting(plan.task, adapters, layer, site)
+    h: torch.Tensor = norm(f + a)
+    if not language and not task:
+        return h
+    la = _replaced(f, [(s, b(_input(ad, h, f, s)) + f[s.start : s.stop]) for s, ad, b in language])
+    if not task:
+        adapted: torch.Tensor = norm(la + a)
+        return adapted
+    h_la: torch.Tensor = norm(la + a) if language else h
+    paper_input = h
+    if any(adapter.config.form == "paper" for _, adapter, _ in task):
+        paper_input = _replaced(h, [(s, la[s.start : s.stop]) for s, _, _ in language])
+    pieces: list[tuple[Segment, torch.Tensor]] = []
+    for segment, adapter, bottleneck in task:
+        rows = slice(segment.start, segment.stop)
+        if adapter.config.form == "paper":
+            pieces.append((segment, bottleneck(paper_input[rows]) + f[rows]))
+        else:
+            pieces.append((segment, bottleneck(_input(adapter, h_la, la, segment)) + la[rows]))
+    out: torch.Tensor = norm(_replaced(la, pieces) + a)
+    return out
+
+
+def _input(adapter: Adapter, normed: torch.Tensor, raw: torch.Tensor, segment: Segment) -> torch.Tensor:
+    source = normed if adapter.config.original_ln_before else raw
+    return source[segment.start : segment.stop]
+
+
+def invert_rows(e: torch.Tensor, plan: Plan, adapters: Adapters) -> torch.Tensor:
+    """Each language's invertible adapter on its own tokens of the embeddings (T, D): MAD-X eq. (3)."""
+    pieces: list[tuple[Segment, torch.Tensor]] = []
+    for segment in plan.language:
+        invertible = None if segment.slot == IDENTITY else adapters[segment.slot].invertible
+        if invertible is not None:
+            pieces.append((segment, invertible(e[segment.start : segment.stop])))
+    return _replaced(e, pieces)
