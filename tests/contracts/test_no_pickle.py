@@ -1,0 +1,94 @@
+"""Nothing here reads or writes pickles, read off the sources: weights are safetensors, the rest is JSON."""
+
+import ast
+from collections.abc import Iterator
+
+import pytest
+
+MODULES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+ATTRIBUTES = {
+    "torch.hub",
+    "torch.jit.load",
+    "torch.load",
+    "torch.package",
+    "torch.save",
+    "torch.serialization",
+    "torch.utils.model_zoo",
+}
+METHODS = {"read_pickle", "to_pickle"}
+
+
+def _local_names(tree: ast.Module) -> dict[str, str]:
+    """What each imported name stands for: {"t": "torch"} after `import torch as t`."""
+    names: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                name = alias.name if alias.asname else alias.name.partition(".")[0]
+                names[alias.asname or name] = name
+        elif isinstance(node, ast.ImportFrom):
+            names |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def _dotted(node: ast.expr, names: dict[str, str]) -> str | None:
+    if isinstance(node, ast.Name):
+        return names.get(node.id)
+    if isinstance(node, ast.Attribute):
+        owner = _dotted(node.value, names)
+        return None if owner is None else f"{owner}.{node.attr}"
+    return None
+
+
+def _found(node: ast.AST, names: dict[str, str]) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names if _forbidden(alias.name)]
+    if isinstance(node, ast.ImportFrom):
+        return [name for alias in node.names if _forbidden(name := f"{node.module}.{alias.name}")]
+    if isinstance(node, ast.Attribute):
+        dotted = _dotted(node, names)
+        return [dotted or node.attr] if dotted in ATTRIBUTES or node.attr in METHODS else []
+    if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+        return [] if isinstance(node.value, ast.Constant) and node.value.value is False else ["allow_pickle"]
+    return []
+
+
+def _forbidden(name: str) -> bool:
+    return name.partition(".")[0] in MODULES or name in ATTRIBUTES
+
+
+def pickles(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Line and name of everything that can read or write a pickle."""
+    names = _local_names(tree)
+    for node in ast.walk(tree):
+        for name in _found(node, names):
+            yield getattr(node, "lineno", 0), name
+
+
+def test_no_source_pickles(all_sources: dict[str, ast.Module]) -> None:
+    assert len(all_sources) > 20
+    assert [f"{path}:{line} {name}" for path, tree in all_sources.items() for line, name in pickles(tree)] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import pickle",
+        "def f():\n    from joblib import dump",
+        "import torch\ntorch.load('x')",
+        "import torch as t\nt.load('x', weights_only=True)",
+        "from torch import load as read",
+        "from torch import hub",
+        "import torch.jit\nloader = torch.jit.load",
+        "import numpy\nnumpy.load('x', allow_pickle=True)",
+        "import numpy\nnumpy.load('x', allow_pickle=flag)",
+        "frame.to_pickle('x')",
+    ],
+)
+def test_a_pickle_is_seen(text: str) -> None:
+    assert list(pickles(ast.parse(text)))
+
+
+def test_other_loads_pass() -> None:
+    text = "import json, numpy\njson.load(file)\nnumpy.load('x', allow_pickle=False)\nbackbone.load('x')"
+    assert list(pickles(ast.parse(text))) == []
