@@ -3,7 +3,7 @@
 `entries` reads these values from TOML, `catalogue` holds them by name, `locate` and `pull` act on them.
 """
 
-import string
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,7 @@ Format = Literal["text", "conll", "uner"]
 
 FORMATS: dict[Task, tuple[Format, ...]] = {"text": ("text",), "ner": ("conll", "uner")}
 
-_NAME_CHARACTERS = frozenset(string.ascii_lowercase + string.digits + "._-")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 def _require(condition: bool, message: str) -> None:
@@ -79,7 +79,7 @@ class DataSet:
 
     def __post_init__(self) -> None:
         _require(
-            bool(self.name) and set(self.name) <= _NAME_CHARACTERS and self.name[0] not in "._-" and len(self.name) <= 64,
+            _NAME.fullmatch(self.name) is not None,
             f"the name {self.name!r} must be up to 64 of a-z, 0-9, '.', '_' and '-', a letter or digit first",
         )
         allowed = FORMATS[self.task]

@@ -5,7 +5,7 @@ address in full (`url`) or as a path in the entry's GitHub repository at its pin
 """
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -52,7 +52,7 @@ class _Entry:
     licence: str
     open: bool
     file: list[_FileEntry]
-    source: list[_SourceEntry]
+    source: list[_SourceEntry] = field(default_factory=list)
     note: str | None = None
 
 

@@ -8,7 +8,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from madx.manifest import DataRef, Digest
+from madx.manifest import DataRef, Digest, canonical_language
 
 from .dataset import DataFile, DataSet, Format
 from .errors import DataMismatch, DataMissing
@@ -57,16 +57,16 @@ def locate(dataset: DataSet, split: str, data_dir: Path | None, cache_dir: Path)
 
 
 def own_file(
-    path: Path, format: Format, *, split: str = "train", language: str | None = None, licence: str | None = None
+    path: Path, file_format: Format, *, split: str = "train", language: str | None = None, licence: str | None = None
 ) -> LocatedFile:
     """A user's own file, named after itself. Raises `DataMissing` if it cannot be read."""
     return LocatedFile(
         name=path.stem,
         split=split,
         path=path,
-        format=format,
+        format=file_format,
         sha256=digest_of_file(path),
-        language=language,
+        language=None if language is None else canonical_language(language),
         licence=licence,
     )
 
@@ -81,8 +81,8 @@ def verify(path: Path, file: DataFile) -> Digest:
     found = digest_of_file(path)
     if found != file.sha256:
         raise DataMismatch(
-            f"{path} is not the file that the catalogue means: expected sha256 {file.sha256} ({file.size_bytes} bytes), "
-            f"found {found} ({path.stat().st_size} bytes); replace it, or use it under a name of your own"
+            f"{path} is not the file that the catalogue means: expected sha256 {file.sha256}, found {found}; "
+            f"replace it, or use it under a name of your own"
         )
     return found
 

@@ -21,9 +21,8 @@ from .errors import DataMismatch, DataMissing, DownloadFailed, NotDownloadable
 from .locate import cache_path, verify
 
 Progress = Callable[[DataFile, int], None]
-"""Called with the file and how many of its bytes have come; falls back to 0 when an attempt starts again."""
+"""Called with the file and how many of its bytes have come; the count starts anew with every attempt."""
 
-_CHUNK_BYTES = 1 << 16
 _RETRY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -137,7 +136,7 @@ def _attempt(download: _Download) -> None:
             out.flush()
             os.fsync(out.fileno())
         download.target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(temporary, download.target)
+        temporary.replace(download.target)
         _fsync_folder(download.target.parent)
     finally:
         temporary.unlink(missing_ok=True)
@@ -174,7 +173,8 @@ def _body(download: _Download) -> Iterator[bytes]:
                 raise _Interrupted(f"the server answered {response.status_code}")
             if response.status_code != httpx.codes.OK:
                 raise DownloadFailed(f"{download.url}: the server answered {response.status_code}, expected 200")
-            for chunk in response.iter_bytes(_CHUNK_BYTES):
+            # Chunks of a fixed size would wait until they are full, and so keep a slow server from its deadline.
+            for chunk in response.iter_bytes():
                 yield chunk
                 if time.monotonic() > deadline:
                     raise _Interrupted(f"it took longer than {download.patience.attempt_s:g} s")
@@ -183,7 +183,7 @@ def _body(download: _Download) -> Iterator[bytes]:
     except httpx.InvalidURL as error:
         raise DownloadFailed(f"{download.url} is no address: {error}") from error
     except httpx.HTTPError as error:
-        raise _Interrupted(f"the connection failed: {error or type(error).__name__}") from error
+        raise _Interrupted(f"the connection failed: {str(error) or type(error).__name__}") from error
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -46,7 +46,8 @@ def to_labels(
     An I- without its B- stays as it is: scorers read it as the start of an entity. Raises `UnknownTag` for any other
     tag, because turning it into O would teach the head that a real entity is none.
     """
-    return TaggedSentence(words=sentence.words, tags=tuple(_to_label(tag, labels, dropped_types) for tag in sentence.tags))
+    tags = tuple(_to_label(tag, labels, dropped_types) for tag in sentence.tags)
+    return TaggedSentence(words=sentence.words, tags=tags)
 
 
 def _to_label(tag: str, labels: Collection[str], dropped_types: Collection[str]) -> str:

@@ -155,5 +155,18 @@ def test_an_unreadable_catalogue_is_refused(tmp_path: Path, content: bytes | Non
     path = tmp_path / "own.toml"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(InvalidCatalogue, match="cannot read the catalogue .*GLOSSA_CATALOGUE"):
+    with pytest.raises(InvalidCatalogue, match=r"cannot read the catalogue .*GLOSSA_CATALOGUE"):
         load_catalogue(path)
+
+
+def test_the_documented_example_is_a_catalogue(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
+    example = page.split("```toml\n")[1].split("```")[0]
+    village = with_own(tmp_path, example).get("village-news")
+    assert (village.sources, village.is_downloadable, village.note) == ((), True, "Collected in 2024.")
+
+
+def test_the_documentation_names_every_family_of_data_sets(shipped: Catalogue) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
+    families = {dataset.name.rpartition("-")[0] for dataset in shipped.datasets}
+    assert [family for family in families if f"`{family}-" not in page] == []

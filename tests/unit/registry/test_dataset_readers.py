@@ -125,7 +125,7 @@ def test_a_broken_conll_line_is_named(tmp_path: Path, line: str, message: str) -
 
 @pytest.mark.parametrize("content", ["", "\n\n", "-DOCSTART- O\n\n"])
 def test_conll_without_a_sentence_is_refused(tmp_path: Path, content: str) -> None:
-    with pytest.raises(BrokenData, match="empty|found no sentence"):
+    with pytest.raises(BrokenData, match=r"empty|found no sentence"):
         drain(read_conll(made(tmp_path, content)))
 
 
@@ -157,7 +157,7 @@ def test_a_broken_uner_line_is_named(tmp_path: Path, line: str, message: str) ->
 
 @pytest.mark.parametrize("content", ["", "\n", "# a comment\n\n"])
 def test_uner_without_a_sentence_is_refused(tmp_path: Path, content: str) -> None:
-    with pytest.raises(BrokenData, match="empty|found no sentence"):
+    with pytest.raises(BrokenData, match=r"empty|found no sentence"):
         drain(read_uner(made(tmp_path, content)))
 
 
