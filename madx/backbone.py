@@ -14,7 +14,7 @@ from .activations import activation
 from .attention import RowLayout, attend, lay_out
 from .config import BackboneConfig
 from .heads.masked_lm import MaskedLMHead
-from .plan import Plan
+from .plan import Plan, RowStack, plan_rows
 from .stack import Adapters, adapt, invert_rows
 
 
@@ -38,6 +38,19 @@ def pack(rows: Sequence[Sequence[int]], plan: Plan, config: BackboneConfig, devi
         input_ids=torch.tensor(flat).to(device),
         position_ids=positions.to(device),
         layout=lay_out(plan.lengths, device),
+        plan=plan,
+    )
+
+
+def pack_equal(ids: torch.Tensor, stack: RowStack, config: BackboneConfig) -> Packed:
+    """Rows of one length (B, S) that all run through `stack` -> the packed batch, on the ids' device."""
+    rows, length = ids.shape
+    plan = plan_rows([length] * rows, [stack] * rows)
+    positions = torch.arange(length, device=ids.device) + config.position_offset
+    return Packed(
+        input_ids=ids.flatten(),
+        position_ids=positions.repeat(rows),
+        layout=lay_out(plan.lengths, ids.device),
         plan=plan,
     )
 

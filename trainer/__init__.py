@@ -1,0 +1,1 @@
+"""Turns a job into a published adapter: data, objective, loop, checkpoints, publish."""
