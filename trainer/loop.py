@@ -101,7 +101,7 @@ def train_steps(
     *,
     done: int = 0,
 ) -> Iterator[Step]:
-    """Yield after every step from `done + 1` to the schedule's total. `batch_at` must depend on the step's number alone.
+    """Yield after every step from `done + 1` to the schedule's total. `batch_at` may depend on the step number alone.
 
     Seeds torch's global generator before each step, because dropout takes no other. Raises `Diverged`.
     """
