@@ -1,0 +1,1 @@
+"""Speed, side by side with peers: one module per subject, run as `python -m benchmarks.NAME --json FILE`."""
