@@ -1,0 +1,273 @@
+"""What the registry knows: backbones, adapters, versions, aliases, defaults. One function, one transaction.
+
+Reading goes through `selection` and `rows`; each write leaves an audit row and an event (`journal`). New versions come
+from `publish` alone.
+"""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from madx.config import BackboneConfig
+from madx.manifest import Kind, canonical_language, is_digest
+
+from . import journal
+from .errors import AmbiguousBackbone, Conflict, InvalidName, PreconditionFailed, UnknownAlias, UnknownBackbone
+from .models import AdapterRow, AliasMoveRow, AliasRow, BackboneRow, DefaultRow, EventRow, VersionRow
+from .nearest import nearest_names
+from .references import AdapterRef, check_alias
+from .registry import Registry
+from .rows import alias_of, backbone_of, event_of, move_of, version_of
+from .selection import (
+    canonical_key,
+    choose_version,
+    find_adapter,
+    find_backbone,
+    find_candidates,
+    find_default,
+    find_version,
+    live_versions,
+)
+from .values import Adapter, Alias, AliasMove, Backbone, Event, Version
+
+
+def add_backbone(
+    registry: Registry,
+    *,
+    fingerprint: str,
+    name: str,
+    config: BackboneConfig,
+    masked_lm: bool,
+    actor: str = journal.LOCAL_ACTOR,
+) -> Backbone:
+    """A known one stays as it is, with its first name. Raises `Conflict` if its configuration was another."""
+    if not is_digest(fingerprint):
+        raise InvalidName("a backbone's fingerprint is a sha256 of 64 lower-case hexadecimal digits")
+    if not 1 <= len(name) <= 200 or not name.isprintable() or is_digest(name):
+        raise InvalidName(f"{name!r} is no valid backbone name: use 1 to 200 printable characters, and no fingerprint")
+    with registry.database.session() as session:
+        row = session.get(BackboneRow, fingerprint)
+        if row is None:
+            row = BackboneRow(
+                fingerprint=fingerprint,
+                name=name,
+                config=asdict(config),
+                masked_lm=masked_lm,
+                created_at=datetime.now(UTC),
+            )
+            session.add(row)
+            journal.record(session, actor=actor, action="backbone.added", subject=fingerprint, name=name)
+        known = backbone_of(row)
+    if (known.config, known.masked_lm) != (config, masked_lm):
+        raise Conflict(
+            f"backbone {fingerprint[:12]} is in the registry with another configuration; "
+            "one fingerprint cannot stand for two: compare the two folders"
+        )
+    return known
+
+
+def list_backbones(registry: Registry) -> tuple[Backbone, ...]:
+    with registry.database.reading() as session:
+        query = select(BackboneRow).order_by(BackboneRow.name, BackboneRow.fingerprint)
+        return tuple(backbone_of(row) for row in session.scalars(query))
+
+
+def get_backbone(registry: Registry, name_or_fingerprint: str) -> Backbone:
+    """Raises `UnknownBackbone`, or `AmbiguousBackbone` where several have that name."""
+    with registry.database.reading() as session:
+        if is_digest(name_or_fingerprint):
+            return backbone_of(find_backbone(session, name_or_fingerprint))
+        rows = session.scalars(select(BackboneRow).where(BackboneRow.name == name_or_fingerprint)).all()
+        if not rows:
+            names = session.scalars(select(BackboneRow.name))
+            raise UnknownBackbone(
+                f"no backbone {name_or_fingerprint!r}; add it with `glossa backbones add`",
+                nearest=nearest_names(name_or_fingerprint, names),
+            )
+        if len(rows) > 1:
+            raise AmbiguousBackbone(
+                f"several backbones are named {name_or_fingerprint!r}; use a fingerprint",
+                candidates=sorted(row.fingerprint for row in rows),
+            )
+        return backbone_of(rows[0])
+
+
+def list_adapters(
+    registry: Registry,
+    *,
+    kind: Kind | None = None,
+    language: str | None = None,
+    task: str | None = None,
+    fingerprint: str | None = None,
+) -> tuple[Adapter, ...]:
+    """Adapters with a live version (for backbone `fingerprint`, where given), by name."""
+    query = select(AdapterRow).order_by(AdapterRow.name)
+    if kind is not None:
+        query = query.where(AdapterRow.kind == kind)
+    if language is not None:
+        query = query.where(AdapterRow.language == canonical_language(language))
+    if task is not None:
+        query = query.where(AdapterRow.task == task)
+    with registry.database.reading() as session:
+        adapters = [_adapter(session, row, fingerprint) for row in session.scalars(query).all()]
+    return tuple(adapter for adapter in adapters if adapter.versions)
+
+
+def show(registry: Registry, name: str) -> Adapter:
+    with registry.database.reading() as session:
+        return _adapter(session, find_adapter(session, name), None)
+
+
+def _adapter(session: Session, row: AdapterRow, fingerprint: str | None) -> Adapter:
+    conditions = () if fingerprint is None else (VersionRow.fingerprint == fingerprint,)
+    aliases = session.scalars(select(AliasRow).where(AliasRow.adapter == row.name).order_by(AliasRow.alias))
+    return Adapter(
+        name=row.name,
+        kind="language" if row.kind == "language" else "task",
+        language=row.language,
+        task=row.task,
+        created_at=row.created_at,
+        versions=tuple(version_of(row, version) for version in live_versions(session, row, *conditions)),
+        aliases=tuple(alias_of(alias) for alias in aliases),
+    )
+
+
+def resolve(registry: Registry, reference: AdapterRef, *, fingerprint: str | None = None) -> Version:
+    """Raises `UnknownAdapter`, `UnknownVersion`, `UnknownAlias`, or `WrongBackbone` if `fingerprint` is another's."""
+    with registry.database.reading() as session:
+        return find_version(session, reference, fingerprint)
+
+
+def candidates(registry: Registry, *, kind: Kind, key: str, fingerprint: str) -> tuple[Version, ...]:
+    """What each adapter for language or task `key` would run on that backbone, by name."""
+    with registry.database.reading() as session:
+        return find_candidates(session, kind, canonical_key(kind, key), fingerprint)
+
+
+def choose(registry: Registry, *, kind: Kind, key: str, fingerprint: str) -> Version:
+    """What runs where a request names no adapter: the only one, else the default.
+
+    Raises `AmbiguousAdapter`, `UnknownLanguage`, `UnknownTask`, or `WrongBackbone` if there are adapters, but none that
+    runs on this backbone.
+    """
+    with registry.database.reading() as session:
+        return choose_version(session, kind, key, fingerprint)
+
+
+def get_default(registry: Registry, *, kind: Kind, key: str, fingerprint: str) -> AdapterRef | None:
+    with registry.database.reading() as session:
+        return find_default(session, kind, canonical_key(kind, key), fingerprint)
+
+
+def set_default(
+    registry: Registry, reference: AdapterRef, *, fingerprint: str, actor: str = journal.LOCAL_ACTOR
+) -> Version:
+    """Make `reference` what runs for its own language or task on that backbone, and say which version this is now."""
+    with registry.database.session() as session:
+        find_backbone(session, fingerprint)
+        version = find_version(session, reference, fingerprint)
+        key = version.language if version.kind == "language" else version.task
+        assert key is not None
+        row = session.get(DefaultRow, (version.kind, key, fingerprint))
+        if row is None:
+            row = DefaultRow(kind=version.kind, key=key, fingerprint=fingerprint)
+            session.add(row)
+        row.adapter, row.selector, row.set_at = reference.name, reference.selector, datetime.now(UTC)
+        journal.record(
+            session, actor=actor, action="default.set", subject=str(reference), key=key, fingerprint=fingerprint
+        )
+    return version
+
+
+def get_alias(registry: Registry, name: str, alias: str) -> Alias:
+    with registry.database.reading() as session:
+        find_adapter(session, name)
+        row = session.get(AliasRow, (name, alias))
+        if row is None:
+            raise UnknownAlias(f"adapter {name!r} has no alias {alias!r}")
+        return alias_of(row)
+
+
+def move_alias(
+    registry: Registry,
+    name: str,
+    alias: str,
+    number: int,
+    *,
+    expected: int | None = None,
+    actor: str = journal.LOCAL_ACTOR,
+) -> Alias:
+    """Compare and set. `expected` is the alias's present revision, 0 for "not there yet", None for "whatever it is".
+
+    Raises `PreconditionFailed`. Pointing an alias where it points already changes nothing.
+    """
+    check_alias(alias)
+    with registry.database.session() as session:
+        find_adapter(session, name, lock=True)
+        find_version(session, AdapterRef(name=name, number=number), None)
+        row = session.get(AliasRow, (name, alias))
+        revision = 0 if row is None else row.revision
+        if expected is not None and expected != revision:
+            raise PreconditionFailed(
+                f"alias {name}@{alias} is at revision {revision}, not {expected}: somebody moved it; look again",
+                revision=revision,
+            )
+        if row is None or row.number != number:
+            row = _moved(session, row, name=name, alias=alias, number=number, actor=actor)
+        return alias_of(row)
+
+
+def _moved(session: Session, row: AliasRow | None, *, name: str, alias: str, number: int, actor: str) -> AliasRow:
+    now = datetime.now(UTC)
+    previous = None if row is None else row.number
+    if row is None:
+        row = AliasRow(adapter=name, alias=alias, number=number, revision=1, moved_at=now)
+        session.add(row)
+    else:
+        row.number, row.revision, row.moved_at = number, row.revision + 1, now
+    session.flush()
+    session.add(
+        AliasMoveRow(adapter=name, alias=alias, revision=row.revision, number=number, actor=actor, moved_at=now)
+    )
+    journal.record(
+        session, actor=actor, action="alias.moved", subject=f"{name}@{alias}", number=number, previous=previous
+    )
+    return row
+
+
+def alias_history(registry: Registry, name: str, alias: str) -> tuple[AliasMove, ...]:
+    """Oldest first; empty where there is no such alias."""
+    query = select(AliasMoveRow).where(AliasMoveRow.adapter == name, AliasMoveRow.alias == alias)
+    with registry.database.reading() as session:
+        find_adapter(session, name)
+        return tuple(move_of(row) for row in session.scalars(query.order_by(AliasMoveRow.revision)))
+
+
+def delete_version(registry: Registry, name: str, number: int, *, actor: str = journal.LOCAL_ACTOR) -> None:
+    """Softly: the row and its number stay, and publishing the same content brings it back.
+
+    Raises `Conflict` while an alias or a default names the version.
+    """
+    with registry.database.session() as session:
+        find_adapter(session, name, lock=True)
+        find_version(session, AdapterRef(name=name, number=number), None)
+        aliases = session.scalars(
+            select(AliasRow.alias).where(AliasRow.adapter == name, AliasRow.number == number)
+        ).all()
+        defaults = session.scalars(
+            select(DefaultRow.key).where(DefaultRow.adapter == name, DefaultRow.selector == str(number))
+        ).all()
+        if aliases or defaults:
+            holders = [*(f"alias {alias}" for alias in aliases), *(f"the default for {key}" for key in defaults)]
+            raise Conflict(f"{name}@{number} is still named by {', '.join(holders)}; move that first")
+        session.get_one(VersionRow, (name, number)).deleted_at = datetime.now(UTC)
+        journal.record(session, actor=actor, action="version.deleted", subject=f"{name}@{number}")
+
+
+def events_after(registry: Registry, last_id: int, *, limit: int = 100) -> tuple[Event, ...]:
+    """What changed since event `last_id` (0: from the beginning), oldest first."""
+    with registry.database.reading() as session:
+        query = select(EventRow).where(EventRow.id > last_id).order_by(EventRow.id).limit(limit)
+        return tuple(event_of(row) for row in session.scalars(query))

@@ -1,0 +1,138 @@
+"""The registry's errors: below `GlossaError`, each with the stable `code` that problem+json and `--json` carry.
+
+The gate's refusals of a weights file are in `refusals`.
+"""
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from madx.errors import GlossaError
+
+
+class RegistryError(GlossaError):
+    """Base of what the registry refuses or cannot do."""
+
+    code = "registry_error"
+
+
+class NotFound(RegistryError):
+    """A name that names nothing here. `nearest` holds what may have been meant, best first."""
+
+    code: ClassVar[str] = "not_found"
+
+    def __init__(self, message: str, *, nearest: Iterable[str] = ()) -> None:
+        self.nearest = tuple(nearest)
+        hint = f"; the nearest: {', '.join(self.nearest)}" if self.nearest else ""
+        super().__init__(message + hint)
+
+
+class UnknownBackbone(NotFound):
+    code = "unknown_backbone"
+
+
+class UnknownAdapter(NotFound):
+    code = "unknown_adapter"
+
+
+class UnknownVersion(NotFound):
+    code = "unknown_version"
+
+
+class UnknownAlias(NotFound):
+    code = "unknown_alias"
+
+
+class UnknownLanguage(NotFound):
+    code = "unknown_language"
+
+
+class UnknownTask(NotFound):
+    code = "unknown_task"
+
+
+class UnknownBlob(NotFound):
+    """A digest that a blob store does not hold."""
+
+    code = "unknown_blob"
+
+
+class InvalidName(RegistryError):
+    """A name, alias or reference that breaks the rules for names."""
+
+    code = "invalid_name"
+
+
+class Conflict(RegistryError):
+    """A write that contradicts what is already there."""
+
+    code = "conflict"
+
+
+class PreconditionFailed(RegistryError):
+    """A compare-and-set whose expected revision is not the present one. `revision` is the present one, 0 if none."""
+
+    code = "precondition_failed"
+
+    def __init__(self, message: str, *, revision: int) -> None:
+        super().__init__(message)
+        self.revision = revision
+
+
+class WrongBackbone(RegistryError):
+    """An adapter that exists, but for another backbone than the one asked for."""
+
+    code = "wrong_backbone"
+
+
+class Ambiguous(RegistryError):
+    """A request that names several things at once. `candidates` lists them."""
+
+    code = "ambiguous"
+
+    def __init__(self, message: str, *, candidates: Iterable[str]) -> None:
+        self.candidates = tuple(candidates)
+        super().__init__(f"{message}: {', '.join(self.candidates)}")
+
+
+class AmbiguousAdapter(Ambiguous):
+    """Several adapters fit and no default is set. `candidates` holds their names."""
+
+
+class AmbiguousBackbone(Ambiguous):
+    """Several backbones have this name. `candidates` holds their fingerprints."""
+
+
+class UnsupportedStore(RegistryError):
+    """A blob address that no store of this version serves."""
+
+    code = "unsupported_store"
+
+
+class UnsupportedDatabase(RegistryError):
+    """A database address that this version cannot open."""
+
+    code = "unsupported_database"
+
+
+class DatabaseUnavailable(RegistryError):
+    """The database cannot be opened, read or written, or is of a newer version of this program."""
+
+    code = "database_unavailable"
+
+
+class StoreUnavailable(RegistryError):
+    """The blob store cannot be read or written."""
+
+    code = "store_unavailable"
+
+
+class BlobTooLarge(RegistryError):
+    """A stream that is longer than its limit; nothing of it was kept."""
+
+    code = "too_large"
+
+
+class BlobCorrupt(RegistryError):
+    """A blob whose bytes do not have the digest they are stored under."""
+
+    code = "blob_corrupt"

@@ -1,0 +1,113 @@
+"""Refuses unsafe or incompatible checkpoints before anything of them is published.
+
+Pure functions over a manifest's bytes and a file's path, without a session or a store, so that they may run in a
+process of their own. Bytes are only counted and compared: nothing in a file is executed.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from madx.config import BackboneConfig
+from madx.errors import InvalidConfig, InvalidManifest
+from madx.manifest import Manifest, from_bytes
+from madx.shapes import Shape, adapter_shapes
+
+from .errors import InvalidName
+from .references import check_name
+from .refusals import DigestMismatch, NotFinite, WrongNames, WrongShape
+from .weights_header import ITEM_BYTES, MAX_HEADER_BYTES, PREFIX_BYTES, TensorEntry, read_header
+
+MAX_MANIFEST_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 20
+
+# A float whose exponent bits are all set is infinite or NaN. numpy knows no bfloat16, so all are read as integers.
+_EXPONENTS: dict[str, tuple[str, int]] = {
+    "F32": ("<u4", 0x7F80_0000),
+    "F16": ("<u2", 0x7C00),
+    "BF16": ("<u2", 0x7F80),
+}
+
+
+def check_manifest(content: bytes) -> Manifest:
+    """Read and bound a manifest. Raises `InvalidManifest`."""
+    if len(content) > MAX_MANIFEST_BYTES:
+        raise InvalidManifest(f"the manifest has {len(content)} bytes, {MAX_MANIFEST_BYTES} are allowed")
+    manifest = from_bytes(content)
+    if manifest.task is not None:
+        try:
+            check_name(manifest.task)
+        except InvalidName as error:
+            raise InvalidManifest(f"task: {error}") from error
+    return manifest
+
+
+def expected_shapes(manifest: Manifest, backbone: BackboneConfig) -> dict[str, Shape]:
+    """What the weights must hold. Raises `InvalidManifest` where the configuration fits no such backbone."""
+    try:
+        return adapter_shapes(manifest.config, manifest.head, backbone)
+    except (InvalidConfig, OverflowError) as error:
+        raise InvalidManifest(f"config: {error}") from error
+
+
+def largest_file_bytes(manifest: Manifest, backbone: BackboneConfig) -> int:
+    """No acceptable weights file of this manifest is longer."""
+    elements = sum(int(np.prod(shape, dtype=object)) for shape in expected_shapes(manifest, backbone).values())
+    return PREFIX_BYTES + MAX_HEADER_BYTES + elements * max(ITEM_BYTES.values())
+
+
+def check_weights(path: Path, manifest: Manifest, backbone: BackboneConfig) -> None:
+    """Raises `InvalidWeights` (see `refusals`) unless the file is exactly what the manifest and the backbone say."""
+    file_bytes = path.stat().st_size
+    with path.open("rb") as stream:
+        entries = read_header(stream, file_bytes)
+        _check_tensors(entries, expected_shapes(manifest, backbone))
+        _check_digest(stream, file_bytes, manifest)
+        for entry in entries:
+            _check_finite(stream, entry)
+
+
+def _check_tensors(entries: Iterable[TensorEntry], expected: dict[str, Shape]) -> None:
+    found = {entry.name: entry.shape for entry in entries}
+    missing = [name for name in expected if name not in found]
+    foreign = [name for name in found if name not in expected]
+    if missing or foreign:
+        parts = [_some("missing", missing)] * bool(missing) + [_some("superfluous", foreign)] * bool(foreign)
+        raise WrongNames(f"the tensors are not those of the manifest's configuration: {'; '.join(parts)}")
+    for name, shape in expected.items():
+        if found[name] != shape:
+            raise WrongShape(f"{name}: shape {list(found[name])}, but the configuration needs {list(shape)}")
+
+
+def _some(word: str, names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{word} {', '.join(names[:3])}{more}"
+
+
+def _check_digest(stream: BinaryIO, file_bytes: int, manifest: Manifest) -> None:
+    if file_bytes != manifest.weights.size_bytes:
+        raise DigestMismatch(f"the weights have {file_bytes} bytes, the manifest names {manifest.weights.size_bytes}")
+    hasher = hashlib.sha256()
+    stream.seek(0)
+    while chunk := stream.read(_CHUNK_BYTES):
+        hasher.update(chunk)
+    digest = hasher.hexdigest()
+    if digest != manifest.weights.digest:
+        raise DigestMismatch(f"the weights have sha256 {digest}, the manifest names {manifest.weights.digest}")
+
+
+def _check_finite(stream: BinaryIO, entry: TensorEntry) -> None:
+    integer, exponent = _EXPONENTS[entry.dtype]
+    stream.seek(entry.start)
+    done_bytes = 0
+    while done_bytes < entry.size_bytes:
+        chunk = stream.read(min(_CHUNK_BYTES, entry.size_bytes - done_bytes))
+        bits = np.frombuffer(chunk, dtype=integer)
+        broken = (bits & exponent) == exponent
+        if broken.any():
+            element = done_bytes // ITEM_BYTES[entry.dtype] + int(broken.argmax())
+            raise NotFinite(f"{entry.name}: NaN or infinity at element {element} of shape {list(entry.shape)}")
+        done_bytes += len(chunk)

@@ -1,0 +1,53 @@
+"""Rows to values. Everything here works inside a caller's session and writes nothing."""
+
+from typing import cast
+
+from pydantic import TypeAdapter
+
+from madx import manifest
+from madx.config import BackboneConfig
+from madx.manifest import Digest, Kind
+
+from .models import AdapterRow, AliasMoveRow, AliasRow, BackboneRow, EventRow, VersionRow
+from .values import Alias, AliasMove, Backbone, Event, Version
+
+_CONFIG = TypeAdapter(BackboneConfig)
+
+
+def backbone_of(row: BackboneRow) -> Backbone:
+    return Backbone(
+        fingerprint=row.fingerprint,
+        name=row.name,
+        config=_CONFIG.validate_python(row.config),
+        masked_lm=row.masked_lm,
+        created_at=row.created_at,
+    )
+
+
+def version_of(adapter: AdapterRow, row: VersionRow) -> Version:
+    return Version(
+        name=adapter.name,
+        number=row.number,
+        kind=cast(Kind, adapter.kind),
+        language=adapter.language,
+        task=adapter.task,
+        fingerprint=row.fingerprint,
+        manifest=manifest.from_bytes(row.manifest),
+        manifest_bytes=row.manifest,
+        manifest_digest=Digest(row.manifest_digest),
+        weights_digest=Digest(row.weights_digest),
+        size_bytes=row.size_bytes,
+        created_at=row.created_at,
+    )
+
+
+def alias_of(row: AliasRow) -> Alias:
+    return Alias(adapter=row.adapter, alias=row.alias, number=row.number, revision=row.revision, moved_at=row.moved_at)
+
+
+def move_of(row: AliasMoveRow) -> AliasMove:
+    return AliasMove(number=row.number, revision=row.revision, actor=row.actor, moved_at=row.moved_at)
+
+
+def event_of(row: EventRow) -> Event:
+    return Event(id=row.id, at=row.at, action=row.action, subject=row.subject, detail=row.detail)

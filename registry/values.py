@@ -1,0 +1,100 @@
+"""What the registry hands out: values, free of sessions and rows."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from madx.config import BackboneConfig
+from madx.manifest import Digest, Kind, Manifest
+
+from .references import PRODUCTION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backbone:
+    """`masked_lm` says whether it carries a masked-LM head."""
+
+    fingerprint: str
+    name: str
+    config: BackboneConfig
+    masked_lm: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One immutable content of an adapter. `size_bytes` is that of the weights."""
+
+    name: str
+    number: int
+    kind: Kind
+    language: str | None
+    task: str | None
+    fingerprint: str
+    manifest: Manifest
+    manifest_bytes: bytes = field(repr=False)
+    manifest_digest: Digest
+    weights_digest: Digest
+    size_bytes: int
+    created_at: datetime
+
+    @property
+    def reference(self) -> str:
+        return f"{self.name}@{self.number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alias:
+    """`revision` is what `catalog.move_alias` compares."""
+
+    adapter: str
+    alias: str
+    number: int
+    revision: int
+    moved_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AliasMove:
+    """One step of an alias's history."""
+
+    number: int
+    revision: int
+    actor: str
+    moved_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapter:
+    """A name with its live versions, ascending by number, and its aliases, by name."""
+
+    name: str
+    kind: Kind
+    language: str | None
+    task: str | None
+    created_at: datetime
+    versions: tuple[Version, ...]
+    aliases: tuple[Alias, ...]
+
+    @property
+    def production(self) -> Alias | None:
+        return next((alias for alias in self.aliases if alias.alias == PRODUCTION), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something changed. `id` ascends; gaps are normal."""
+
+    id: int
+    at: datetime
+    action: str
+    subject: str
+    detail: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedVersion:
+    """`created` is false where the same manifest was already published under this name."""
+
+    version: Version
+    created: bool
