@@ -7,6 +7,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 TORCH := 2.13.0
+# Installed first: the pip that a distribution's Python brings can be too old for what follows.
+PIP = $(shell grep -o '^pip==[^ ]*' requirements.lock)
 
 # One environment per lock and interpreter, outside the checkout, so that repeated runs are cheap.
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/glossa
@@ -24,6 +26,7 @@ install: $(INSTALLED) ## make .venv from requirements.lock, with this checkout i
 
 $(INSTALLED): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet "$(PIP)"
 	$(BIN)/python -m pip install --quiet -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
@@ -58,6 +61,7 @@ test: lint types ## set up, lint, check types, and run every test but the intero
 interop: $(INSTALLED) ## hold the network against AdapterHub's adapters, in an environment of its own
 	@test -f "$(INTEROP)/.installed" || { \
 		$(PYTHON) -m venv --clear "$(INTEROP)"; \
+		"$(INTEROP)/bin/python" -m pip install --quiet "$(PIP)"; \
 		"$(INTEROP)/bin/python" -m pip install --quiet -r requirements-interop.lock; \
 		touch "$(INTEROP)/.installed"; \
 	}
