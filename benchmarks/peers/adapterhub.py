@@ -28,10 +28,17 @@ NAME = "language"
 SPECIAL = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "mask_token": "<mask>"}
 
 
-def build_model(shape: dict[str, Any]) -> Any:
+def build_model(shape: dict[str, Any], dropout: float) -> Any:
     """A model of random weights with one trainable language adapter; the library has no types to name."""
     config = XLMRobertaConfig(
-        **shape, type_vocab_size=1, layer_norm_eps=1e-5, bos_token_id=0, pad_token_id=1, eos_token_id=2
+        **shape,
+        type_vocab_size=1,
+        layer_norm_eps=1e-5,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        bos_token_id=0,
+        pad_token_id=1,
+        eos_token_id=2,
     )
     auto: Any = AutoModelForMaskedLM
     model = auto.from_config(config)
@@ -59,7 +66,7 @@ class Worker:
         torch.set_num_threads(request["threads"])
         self.rows, self.length = request["rows"], request["length"]
         self.vocab_size = request["shape"]["vocab_size"]
-        self.model = build_model(request["shape"])
+        self.model = build_model(request["shape"], request["dropout"])
         self.collator = build_collator(self.vocab_size)
         trainable = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(trainable, lr=1e-4, fused=True)
