@@ -17,7 +17,7 @@ from alembic.util import CommandError
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
@@ -102,7 +102,7 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        if error.__class__.__name__ not in ("OperationalError", "DatabaseError"):
+        if type(error) not in (OperationalError, DatabaseError):
             raise
         raise DatabaseUnavailable(
             f"the registry's database {path} cannot be used ({error.orig}); check that it is a registry, writable, "

@@ -5,6 +5,7 @@ process of their own. Bytes are only counted and compared: nothing in a file is 
 """
 
 import hashlib
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
@@ -55,7 +56,7 @@ def expected_shapes(manifest: Manifest, backbone: BackboneConfig) -> dict[str, S
 
 def largest_file_bytes(manifest: Manifest, backbone: BackboneConfig) -> int:
     """No acceptable weights file of this manifest is longer."""
-    elements = sum(int(np.prod(shape, dtype=object)) for shape in expected_shapes(manifest, backbone).values())
+    elements = sum(math.prod(shape) for shape in expected_shapes(manifest, backbone).values())
     return PREFIX_BYTES + MAX_HEADER_BYTES + elements * max(ITEM_BYTES.values())
 
 

@@ -20,14 +20,18 @@ def nearest_names(wanted: str, known: Iterable[str]) -> tuple[str, ...]:
 
 
 def nearest_languages(wanted: str, known: Iterable[str]) -> tuple[str, ...]:
-    """The three of `known` that readers of `wanted` cope with best; codes alike in letters where that does not decide."""
+    """The three of `known` that readers of `wanted` cope with best; where that does not decide, alike in letters.
+
+    English names count as letters too, so "swahili" finds "sw".
+    """
     try:
         language = canonical_language(wanted)
     except InvalidConfig:
         language = None
 
     def distance(code: str) -> tuple[float, float]:
-        likeness = difflib.SequenceMatcher(a=wanted.lower(), b=code.lower()).ratio()
+        texts = (code, langcodes.Language.get(code).display_name("en"))
+        likeness = max(difflib.SequenceMatcher(a=wanted.lower(), b=text.lower()).ratio() for text in texts)
         return (0 if language is None else langcodes.tag_distance(language, code), -likeness)
 
     return tuple(sorted(sorted(set(known)), key=distance)[:_NEAREST])

@@ -29,8 +29,8 @@ class LocalStore:
         try:
             final.parent.mkdir(exist_ok=True)
             self.rename(staged.path, final)
-            _sync_folder(final.parent)
-            _sync_folder(self.root)
+            for folder in (final.parent, self.root, self.root.parent):
+                _sync_folder(folder)
         except OSError as error:
             raise StoreUnavailable(f"cannot write {final}: {error.strerror}") from error
 

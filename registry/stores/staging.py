@@ -3,6 +3,8 @@
 import hashlib
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,11 +25,6 @@ def stage_file(stream: BinaryIO, folder: Path, *, limit_bytes: int | None = None
     try:
         with target:
             blob = _copy(stream, target, limit_bytes)
-            target.flush()
-            os.fsync(target.fileno())
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise StoreUnavailable(f"cannot write {path}: {error.strerror}") from error
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -42,5 +39,18 @@ def _copy(stream: BinaryIO, target: BinaryIO, limit_bytes: int | None) -> Blob:
         if limit_bytes is not None and size_bytes > limit_bytes:
             raise BlobTooLarge(f"the content is longer than its limit of {limit_bytes} bytes")
         hasher.update(chunk)
-        target.write(chunk)
+        with _medium(target):
+            target.write(chunk)
+    with _medium(target):
+        target.flush()
+        os.fsync(target.fileno())
     return Blob(digest=Digest(hasher.hexdigest()), size_bytes=size_bytes)
+
+
+@contextmanager
+def _medium(target: BinaryIO) -> Iterator[None]:
+    """Only our own writing is the store's failure; a source that breaks raises what it raises."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable(f"cannot write {target.name}: {error.strerror}") from error

@@ -1,0 +1,182 @@
+"""Opening, migrating, sessions: what the database promises to everything above it."""
+
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from alembic import command
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import IntegrityError, StatementError
+
+from registry.database import alembic_config, migrate, open_database, open_file
+from registry.errors import DatabaseUnavailable, UnsupportedDatabase, UnsupportedStore
+from registry.models import BackboneRow, DefaultRow
+from registry.registry import Registry, open_registry
+from registry.stores import open_store
+from registry.stores.local import LocalStore
+
+
+def row(fingerprint: str, created_at: datetime | None = None) -> BackboneRow:
+    return BackboneRow(
+        fingerprint=fingerprint, name="x", config={}, masked_lm=True, created_at=created_at or datetime.now(UTC)
+    )
+
+
+def test_the_migrations_make_the_tables_of_the_models(empty_registry: Registry) -> None:
+    with empty_registry.database.reader.connect() as connection:
+        command.check(alembic_config(connection))
+
+
+def test_the_check_sees_a_difference(empty_registry: Registry) -> None:
+    with empty_registry.database.session() as session:
+        session.execute(text("DROP INDEX ix_backbones_name"))
+    with empty_registry.database.reader.connect() as connection, pytest.raises(Exception, match="ix_backbones_name"):
+        command.check(alembic_config(connection))
+
+
+def test_migrations_go_back(empty_registry: Registry) -> None:
+    with empty_registry.database.writer.begin() as connection:
+        command.downgrade(alembic_config(connection), "base")
+    assert inspect(empty_registry.database.reader).get_table_names() == ["alembic_version"]
+    migrate(empty_registry.database)
+    assert "versions" in inspect(empty_registry.database.reader).get_table_names()
+
+
+def test_every_constraint_has_its_name(empty_registry: Registry) -> None:
+    with empty_registry.database.reading() as session:
+        statements = session.scalars(text("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = 'versions'"))
+        sql = statements.one()
+    for name in (
+        "pk_versions",
+        "fk_versions_adapter_adapters",
+        "uq_versions_adapter_manifest_digest",
+        "ck_versions_number",
+    ):
+        assert f"CONSTRAINT {name} " in sql
+
+
+def test_opening_again_keeps_what_is_there(tmp_path: Path) -> None:
+    with open_file(tmp_path / "a file?with%odd name" / "registry.sqlite").reader.connect():
+        pass
+    first = open_registry(tmp_path)
+    with first.database.session() as session:
+        session.add(row("a" * 64))
+    first.close()
+    second = open_registry(tmp_path)
+    with second.database.reading() as session:
+        assert session.get_one(BackboneRow, "a" * 64).created_at.tzinfo is UTC
+    second.close()
+
+
+def test_a_session_commits_all_or_nothing(empty_registry: Registry) -> None:
+    def write_and_fail() -> None:
+        with empty_registry.database.session() as session:
+            session.add(row("a" * 64))
+            session.flush()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_and_fail()
+    with empty_registry.database.reading() as session:
+        assert session.get(BackboneRow, "a" * 64) is None
+
+
+def test_reading_never_commits(empty_registry: Registry) -> None:
+    with empty_registry.database.reading() as session:
+        session.add(row("a" * 64))
+        session.flush()
+    with empty_registry.database.reading() as session:
+        assert session.get(BackboneRow, "a" * 64) is None
+
+
+def test_foreign_keys_hold(empty_registry: Registry) -> None:
+    with pytest.raises(IntegrityError, match="FOREIGN KEY"), empty_registry.database.session() as session:
+        session.add(
+            DefaultRow(kind="task", key="ner", fingerprint="0" * 64, adapter="nobody", set_at=datetime.now(UTC))
+        )
+
+
+def test_a_time_without_zone_is_refused(empty_registry: Registry) -> None:
+    with pytest.raises(StatementError, match="zone"), empty_registry.database.session() as session:
+        session.add(row("a" * 64, datetime(2026, 1, 1)))  # noqa: DTZ001
+
+
+def test_writers_wait_for_each_other_and_readers_do_not(empty_registry: Registry) -> None:
+    database = empty_registry.database
+    inside, leave = threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def first() -> None:
+        with database.session() as session:
+            session.add(row("a" * 64))
+            session.flush()
+            inside.set()
+            leave.wait(30)
+            order.append("first")
+
+    def second() -> None:
+        with database.session() as session:
+            seen = session.get(BackboneRow, "a" * 64)
+            order.append("second saw nothing" if seen is None else "second saw the first")
+
+    threads = [threading.Thread(target=first), threading.Thread(target=second)]
+    threads[0].start()
+    assert inside.wait(30)
+    threads[1].start()
+    with database.reading() as session:
+        assert session.get(BackboneRow, "a" * 64) is None
+    leave.set()
+    for thread in threads:
+        thread.join(30)
+    assert order == ["first", "second saw the first"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://somebody:secret@host/glossa", "sqlite://", "sqlite:///:memory:", "registry.sqlite", "nonsense://x"],
+)
+def test_says_which_databases_it_opens(url: str) -> None:
+    with pytest.raises(UnsupportedDatabase, match="sqlite:////absolute/file") as caught:
+        open_database(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_opens_an_address(tmp_path: Path) -> None:
+    opened = open_registry(
+        tmp_path / "home",
+        database_url=f"sqlite:///{tmp_path}/elsewhere/r.sqlite",
+        blob_url=f"file://{tmp_path}/other%20blobs",
+    )
+    assert opened.database.path == tmp_path / "elsewhere" / "r.sqlite"
+    assert isinstance(opened.store, LocalStore)
+    assert opened.store.root == tmp_path / "other blobs"
+    assert not (tmp_path / "home").exists()
+    opened.close()
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/prefix", "/a/folder", "file://host/folder", "file:relative", ""])
+def test_says_which_stores_it_opens(url: str) -> None:
+    with pytest.raises(UnsupportedStore, match="file:///absolute/folder"):
+        open_store(url)
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "registry.sqlite").write_bytes(b"certainly no database" * 100)
+    with pytest.raises(DatabaseUnavailable, match="check that it is a registry"):
+        open_registry(tmp_path)
+
+
+def test_a_home_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("")
+    with pytest.raises(DatabaseUnavailable, match="cannot make the folder"):
+        open_registry(tmp_path / "home")
+
+
+def test_a_database_of_a_newer_program_is_left_alone(empty_registry: Registry) -> None:
+    with empty_registry.database.session() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = 'v9999'"))
+    with pytest.raises(DatabaseUnavailable, match="upgrade the program"):
+        migrate(empty_registry.database)
+    with empty_registry.database.reading() as session:
+        assert session.scalar(text("SELECT version_num FROM alembic_version")) == "v9999"
