@@ -20,6 +20,7 @@ from madx.shapes import Shape, adapter_shapes
 from .errors import InvalidName
 from .references import check_name
 from .refusals import DigestMismatch, NotFinite, WrongNames, WrongShape
+from .strict_json import parse_strictly
 from .weights_header import ITEM_BYTES, MAX_HEADER_BYTES, PREFIX_BYTES, TensorEntry, read_header
 
 MAX_MANIFEST_BYTES = 1 << 20
@@ -37,6 +38,10 @@ def check_manifest(content: bytes) -> Manifest:
     """Read and bound a manifest. Raises `InvalidManifest`."""
     if len(content) > MAX_MANIFEST_BYTES:
         raise InvalidManifest(f"the manifest has {len(content)} bytes, {MAX_MANIFEST_BYTES} are allowed")
+    try:
+        parse_strictly(content)
+    except ValueError as error:
+        raise InvalidManifest(f"the manifest is no strict JSON: {error}") from error
     manifest = from_bytes(content)
     if manifest.task is not None:
         try:

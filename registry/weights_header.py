@@ -3,12 +3,11 @@
 Layout: 8 bytes little-endian header length, the header as JSON, then the tensors' bytes without holes.
 """
 
-import json
 import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 from .refusals import (
     HeaderTooLarge,
@@ -20,6 +19,7 @@ from .refusals import (
     WrongOffsets,
     WrongShape,
 )
+from .strict_json import parse_strictly
 
 MAX_HEADER_BYTES = 1 << 20
 MAX_TENSORS = 4096
@@ -67,8 +67,8 @@ def read_header(stream: BinaryIO, file_bytes: int) -> tuple[TensorEntry, ...]:
 
 def _parse(content: bytes) -> dict[str, Any]:
     try:
-        header = json.loads(content, object_pairs_hook=_distinct, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
+        header = parse_strictly(content)
+    except ValueError as error:
         raise NotSafetensors(f"the header is no JSON object of distinct names ({error})") from error
     if not isinstance(header, dict):
         raise NotSafetensors("the header is no JSON object")
@@ -76,18 +76,6 @@ def _parse(content: bytes) -> dict[str, Any]:
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise NotSafetensors("the header's __metadata__ is no map of texts")
     return header
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """JSON lets a name come twice, and then two readers may see two different files."""
-    result = dict(pairs)
-    if len(result) < len(pairs):
-        raise ValueError("a name comes twice")
-    return result
-
-
-def _no_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON")
 
 
 def _entry(name: str, fields: Any, data_start: int) -> TensorEntry:

@@ -216,6 +216,23 @@ def test_a_manifest_has_bounds() -> None:
         check_manifest(to_bytes(manifest_with(licence="x" * (1 << 20))))
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        (b'"scaling": 1.0', b'"scaling": NaN'),
+        (b'"scaling": 1.0', b'"scaling": 1e999'),
+        (b'"reduction": 2.0', b'"reduction": Infinity'),
+        (b'"task": "ner"', b'"task": "ner", "task": "pos"'),
+        (b'"parents": []', b'"parents": ' + b"[" * 100_000),
+    ],
+)
+def test_a_manifest_reads_one_way_only(right: bytes, wrong: bytes) -> None:
+    content = to_bytes(manifest_with())
+    assert content.count(right) == 1
+    with pytest.raises(InvalidManifest, match="strict JSON"):
+        check_manifest(content.replace(right, wrong))
+
+
 @pytest.mark.parametrize("task", ["", "../ner", "NER", "a b"])
 def test_a_task_obeys_the_rules_for_names(task: str) -> None:
     with pytest.raises(InvalidManifest, match="task"):
