@@ -40,8 +40,8 @@ def save(folder: Path, state: TrainingState) -> None:
     digest = digest_of(content)
     name = f"step-{state.step}-{digest[:16]}.safetensors"
     written = {"format": FORMAT, "step": state.step, "tensors": name, "sha256": digest, "facts": state.facts}
-    _write(folder / name, content)
-    _write(folder / STATE_FILE, json.dumps(written, indent=2, sort_keys=True, allow_nan=False).encode() + b"\n")
+    write(folder / name, content)
+    write(folder / STATE_FILE, json.dumps(written, indent=2, sort_keys=True, allow_nan=False).encode() + b"\n")
     for old in folder.glob("step-*.safetensors*"):
         if old.name != name:
             old.unlink(missing_ok=True)
@@ -76,7 +76,15 @@ def _damaged(folder: Path, reason: str) -> DamagedCheckpoint:
     )
 
 
-def _write(path: Path, content: bytes) -> None:
+def clear(folder: Path) -> None:
+    """Drop the checkpoint of a run that is done."""
+    (folder / STATE_FILE).unlink(missing_ok=True)
+    for file in folder.glob("step-*.safetensors*"):
+        file.unlink(missing_ok=True)
+
+
+def write(path: Path, content: bytes) -> None:
+    """Put a whole file in place durably, or leave what was there."""
     temporary = path.with_name(path.name + ".part")
     with temporary.open("wb") as file:
         file.write(content)

@@ -19,3 +19,27 @@ class TooLittleData(GlossaError):
     """Data that leaves nothing to train on or nothing to hold out."""
 
     code = "too_little_data"
+
+
+class UnknownRecipe(GlossaError):
+    """A recipe's name or path that leads to none."""
+
+    code = "unknown_recipe"
+
+
+class InvalidRecipe(GlossaError):
+    """A recipe that is not TOML or has a missing, unknown or wrong field."""
+
+    code = "invalid_recipe"
+
+
+class RunBusy(GlossaError):
+    """A run folder that another process is working in."""
+
+    code = "run_busy"
+
+
+class Interrupted(GlossaError):
+    """A run that was stopped between two steps; its checkpoint is written and the same command goes on."""
+
+    code = "interrupted"

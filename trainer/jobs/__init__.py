@@ -1,0 +1,1 @@
+"""From a specification to a published adapter: one file per kind of job."""

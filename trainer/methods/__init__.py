@@ -1,0 +1,1 @@
+"""Which stack a training step runs through: one file per method."""
