@@ -62,14 +62,27 @@ class Setting:
     threads: int
 
 
+def random_backbone(shape: BackboneConfig) -> Backbone:
+    """Frozen, at the initial weights that `transformers` gives XLM-R.
+
+    Larger ones would make the loss's gradient denormal, and slow, where the peer's is not.
+    """
+    backbone = Backbone(shape, dropout=DROPOUT)
+    for name, parameter in backbone.named_parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.02)
+        elif name.endswith("bias"):
+            torch.nn.init.zeros_(parameter)
+    return backbone.requires_grad_(False)
+
+
 class Ours:
     """Our objective and loop over one frozen backbone; `round` goes on where the last one stopped."""
 
     def __init__(self, setting: Setting) -> None:
         torch.manual_seed(SEED)
         self._setting = setting
-        self._backbone = Backbone(setting.shape, dropout=DROPOUT)
-        self._backbone.requires_grad_(False).train()
+        self._backbone = random_backbone(setting.shape).train()
         self.adapter = Adapter(language_config(), None, setting.shape)
         self._stack = RowStack(language=Slot(1))
         is_ordinary = torch.ones(setting.shape.vocab_size, dtype=torch.bool)
