@@ -1,0 +1,116 @@
+"""`create_app(settings)`: the FastAPI app, and in its lifespan the registry, the backbone and the engine."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from madx.errors import GlossaError
+from registry import catalog
+from registry.registry import Registry, open_registry
+
+from .barrier import Barrier
+from .engine import Engine, Limits
+from .errors import InvalidRequest, MethodNotAllowed, UnknownRoute
+from .logs import where
+from .metrics import Metrics
+from .model import load_adapter, open_model
+from .problems import problem_of, problem_response
+from .routes import adapters, health, predict
+from .settings import Settings
+from .state import Server
+
+_log = logging.getLogger(__name__)
+_DESCRIPTION = "Many languages and many tasks from one frozen multilingual encoder."
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Opens nothing yet: the app's lifespan does, and raises what fails then."""
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with _serving(settings, metrics) as server:
+            app.state.server = server
+            yield
+
+    app = FastAPIOffline(
+        title="Glossa", description=_DESCRIPTION, lifespan=lifespan, redoc_url=None, favicon_url="data:,"
+    )
+    app.add_middleware(Barrier, metrics=metrics)
+    app.add_exception_handler(GlossaError, _domain_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    for router in (predict.router, adapters.router, health.router):
+        app.include_router(router)
+    return app
+
+
+@asynccontextmanager
+async def _serving(settings: Settings, metrics: Metrics) -> AsyncIterator[Server]:
+    """Everything a server consists of, closed again in reverse whatever happens."""
+    registry = await run_in_threadpool(
+        open_registry, settings.home, database_url=settings.database_url, blob_url=settings.blob_url
+    )
+    try:
+        engine = _engine(settings, registry, metrics)
+        try:
+            loaded = await engine.start()
+            await run_in_threadpool(
+                catalog.add_backbone,
+                registry,
+                fingerprint=loaded.fingerprint,
+                name=loaded.name,
+                config=loaded.config,
+                masked_lm=loaded.backbone.masked_lm is not None,
+                actor="server",
+            )
+            yield Server(settings=settings, registry=registry, loaded=loaded, engine=engine, metrics=metrics)
+        finally:
+            await engine.stop()
+    finally:
+        registry.close()
+
+
+def _engine(settings: Settings, registry: Registry, metrics: Metrics) -> Engine:
+    return Engine(
+        open_model=lambda: open_model(settings),
+        load_adapter=lambda version, backbone: load_adapter(registry, version, backbone),
+        limits=Limits(
+            queue_tokens=settings.queue_tokens,
+            batch_tokens=settings.batch_tokens,
+            adapter_bytes=settings.adapter_bytes,
+            loaders=settings.loaders,
+            stuck_after_s=settings.stuck_after_s,
+        ),
+        metrics=metrics,
+    )
+
+
+async def _domain_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, GlossaError)
+    if problem_of(error) is None:
+        _log.error("an error without a status: %s", where(error))
+    return problem_response(error)
+
+
+async def _validation_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"][1:]) or "body"
+    return problem_response(InvalidRequest(f"{field}: {first['msg']}", field=field))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "").split(", ")
+        return problem_response(MethodNotAllowed(f"{request.method} is not taken here", allowed=allowed))
+    return problem_response(UnknownRoute(f"there is nothing at {request.url.path}; /docs lists the addresses"))

@@ -1,0 +1,91 @@
+"""What the device thread runs: backbone, bank, and the rows of a batch -> their answers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from madx.adapter import Adapter
+from madx.bank import Bank
+from madx.checkpoint import from_safetensors
+from madx.config import BackboneConfig
+from madx.errors import GlossaError
+from madx.forward import Row, infer
+from madx.loading import LoadedBackbone, load_backbone
+from madx.manifest import Digest
+from madx.plan import IDENTITY, RowStack, Slot
+from registry.registry import Registry
+from registry.values import Version
+
+from .errors import InvalidSettings
+from .readout import RowAnswer, read
+from .settings import Settings
+from .work import AskedRow
+
+Infer = Callable[[Sequence[Row]], list[torch.Tensor]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A loaded backbone, the bank beside it, and the forward over both."""
+
+    loaded: LoadedBackbone
+    bank: Bank
+    item_bytes: int
+    infer: Infer
+
+
+def open_model(settings: Settings) -> Model:
+    """In the device thread, which is the only one that ever touches the bank."""
+    device = _device(settings.device)
+    dtype = _dtype(settings.dtype, device)
+    loaded = load_backbone(settings.backbone, device=device, dtype=dtype)
+    bank = Bank(loaded.config, device=device, dtype=dtype)
+    return Model(
+        loaded=loaded, bank=bank, item_bytes=dtype.itemsize, infer=lambda rows: infer(loaded.backbone, bank, rows)
+    )
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InvalidSettings(f"GLOSSA_DEVICE: {name!r} is no device; use auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InvalidSettings("GLOSSA_DEVICE: there is no CUDA device here; use cpu or auto")
+    return device
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        name = "bfloat16" if device.type == "cuda" else "float32"
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+
+
+def load_adapter(registry: Registry, version: Version, backbone: BackboneConfig) -> Adapter:
+    """A version's weights from the store, checked against its manifest. Runs in a loader thread."""
+    with registry.store.open(version.weights_digest) as stream:
+        weights = stream.read(version.size_bytes + 1)
+    return from_safetensors(weights, version.manifest, backbone)
+
+
+def run_rows(model: Model, rows: Sequence[AskedRow], slots: Mapping[Digest, Slot]) -> list[RowAnswer]:
+    """One forward over rows of any languages and tasks; `slots` has every adapter they name."""
+
+    def slot(version: Version | None) -> Slot:
+        return IDENTITY if version is None else slots[version.manifest_digest]
+
+    packed = [
+        Row(
+            input_ids=row.input_ids,
+            positions=row.positions,
+            stack=RowStack(language=slot(row.language), task=slot(row.task), leave_out=row.leave_out),
+        )
+        for row in rows
+    ]
+    return [read(logits, row.readout) for logits, row in zip(model.infer(packed), rows, strict=True)]
+
+
+Outcome = list[RowAnswer] | GlossaError

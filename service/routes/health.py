@@ -1,0 +1,33 @@
+"""Whether the server lives, whether it can answer, and its figures."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..errors import NotReady
+from ..metrics import CONTENT_TYPE
+from ..state import server_of
+
+router = APIRouter()
+
+
+@router.get("/health/live", summary="The engine's heartbeat", tags=["health"])
+async def live(request: Request) -> dict[str, Any]:
+    if not server_of(request).engine.is_alive:
+        raise NotReady("the engine has died or is stuck; restart the server")
+    return {"status": "live"}
+
+
+@router.get("/health/ready", summary="Whether requests are accepted", tags=["health"])
+async def ready(request: Request) -> dict[str, Any]:
+    server = server_of(request)
+    if not server.engine.is_ready:
+        raise NotReady("the engine does not accept requests")
+    return {"status": "ready", "backbone": server.loaded.name, "fingerprint": server.loaded.fingerprint}
+
+
+@router.get("/metrics", summary="Prometheus metrics", tags=["health"], response_class=Response)
+async def metrics(request: Request) -> Response:
+    return Response(server_of(request).metrics.render(), media_type=CONTENT_TYPE)

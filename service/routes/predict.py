@@ -1,0 +1,113 @@
+"""`POST /v1/predict/{task}`: the request's way through the server, from the body to the reply."""
+
+import asyncio
+import time
+from typing import Any
+
+import orjson
+from fastapi import APIRouter
+from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from ..errors import BodyTooLarge, DeadlineExceeded, InvalidRequest
+from ..resolve import Stack
+from ..schemas import FillMaskRequest, NerRequest
+from ..state import Server, server_of
+from ..tasks import prepare_for
+from ..work import AskedRow, Done
+
+router = APIRouter(prefix="/v1", tags=["predict"])
+
+
+def _body(*shapes: type[BaseModel]) -> dict[str, Any]:
+    """The request body for the API's description; the task decides which of `shapes` is read."""
+    schemas = [shape.model_json_schema() for shape in shapes]
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": {"anyOf": schemas}}}}}
+
+
+@router.post("/predict/{task}", summary="Answer a task", openapi_extra=_body(NerRequest, FillMaskRequest))
+async def predict(task: str, request: Request) -> Response:
+    """`inputs` is a text or a list of texts; a list is answered by a list. The language may come as `?language=`."""
+    server = server_of(request)
+    started_s = time.monotonic()
+    prepare = prepare_for(task)
+    language = _query_language(request)
+    try:
+        async with asyncio.timeout(server.settings.deadline_s):
+            content = await _read_body(request, server.settings.max_body_bytes)
+            prepared = await run_in_threadpool(prepare, content, language, server)
+            prepared_s = time.monotonic()
+            done = await _run(request, server, prepared.rows)
+            reply = await run_in_threadpool(lambda: orjson.dumps(prepared.reply(done.answers)))
+    except TimeoutError as error:
+        raise DeadlineExceeded(
+            f"not answered within {server.settings.deadline_s:g} s; send less at once, or try again later"
+        ) from error
+    _observe(server, done, prepared_s - started_s)
+    headers = _versions(prepared.stack) | _timings(done, started_s, prepared_s)
+    return Response(reply, media_type="application/json", headers=headers)
+
+
+def _query_language(request: Request) -> str | None:
+    unknown = [name for name in request.query_params if name != "language"]
+    if unknown:
+        raise InvalidRequest(f"{unknown[0]} is not known in the address; only language is", field=unknown[0])
+    return request.query_params.get("language")
+
+
+async def _read_body(request: Request, limit_bytes: int) -> bytes:
+    """Raises `BodyTooLarge` as soon as it is known, without reading on."""
+    refusal = BodyTooLarge(f"the body is longer than {limit_bytes} bytes", field="body")
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit_bytes:
+        raise refusal
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > limit_bytes:
+            raise refusal
+    return bytes(content)
+
+
+async def _run(request: Request, server: Server, rows: tuple[AskedRow, ...]) -> Done:
+    """The engine's answer. If the client leaves first, or the deadline passes, the rows leave the queue."""
+    answer = server.engine.submit(rows)
+    gone = asyncio.create_task(_left(request))
+    try:
+        await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise ClientDisconnect
+        return answer.result()
+    finally:
+        gone.cancel()
+        answer.cancel()
+
+
+async def _left(request: Request) -> None:
+    """Ends when the client has left. The body has been read, so nothing else can come."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _observe(server: Server, done: Done, tokenization_s: float) -> None:
+    server.metrics.tokenization_seconds.observe(tokenization_s)
+    server.metrics.queue_seconds.observe(done.queue_s)
+    server.metrics.inference_seconds.observe(done.inference_s)
+
+
+def _versions(stack: Stack) -> dict[str, str]:
+    named = {"x-glossa-adapter": stack.task, "x-glossa-language-adapter": stack.language}
+    return {name: version.reference for name, version in named.items() if version is not None}
+
+
+def _timings(done: Done, started_s: float, prepared_s: float) -> dict[str, str]:
+    """Milliseconds, under the names of text-embeddings-inference."""
+    return {
+        "x-total-time": f"{(time.monotonic() - started_s) * 1e3:.2f}",
+        "x-tokenization-time": f"{(prepared_s - started_s) * 1e3:.2f}",
+        "x-queue-time": f"{done.queue_s * 1e3:.2f}",
+        "x-inference-time": f"{done.inference_s * 1e3:.2f}",
+        "x-compute-tokens": str(done.tokens),
+    }

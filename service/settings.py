@@ -1,0 +1,68 @@
+"""The environment -> Settings. The only place that reads environment variables. Torch-free.
+
+docs/serving.md has the table, which a test holds against this class.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .errors import InvalidSettings
+
+_MIB = 1 << 20
+
+
+def default_home() -> Path:
+    """`glossa` below the user's data folder: $XDG_DATA_HOME, else ~/.local/share."""
+    data = os.environ.get("XDG_DATA_HOME")
+    return (Path(data) if data else Path.home() / ".local" / "share") / "glossa"
+
+
+class Settings(BaseSettings):
+    """What a server is started with. Each field is also an environment variable: GLOSSA_ and its name."""
+
+    model_config = SettingsConfigDict(env_prefix="GLOSSA_", frozen=True, extra="forbid", validate_by_name=True)
+
+    home: Path = Field(default_factory=default_home, description="folder of everything embedded: database, blobs")
+    database_url: str | None = Field(
+        default=None,
+        validation_alias="DATABASE_URL",
+        description="the registry's database; default: SQLite in the home",
+    )
+    blob_url: str | None = Field(default=None, description="the blob store; default: a folder in the home")
+    backbone: str = Field(description="a folder or hub name; `glossa serve` gives the demo's where it is not set")
+    device: str = Field(default="auto", description="cpu, cuda or cuda:N; auto takes cuda where there is one")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="of weights and arithmetic; auto is float32 on the CPU and bfloat16 on CUDA"
+    )
+    max_body_bytes: int = Field(default=8 * _MIB, gt=0, description="bytes of one request's body")
+    max_inputs: int = Field(default=256, gt=0, description="texts in one request")
+    max_text_characters: int = Field(default=100_000, gt=0, description="Unicode code points of one text")
+    queue_tokens: int = Field(default=262_144, gt=0, description="tokens accepted and not answered yet; beyond: 429")
+    batch_tokens: int = Field(default=4_096, ge=16, description="tokens of one forward; also the longest row")
+    adapter_bytes: int = Field(default=1024 * _MIB, gt=0, description="bytes of adapters on the device")
+    loaders: int = Field(default=2, gt=0, description="threads that load adapters")
+    deadline_s: float = Field(default=30.0, gt=0, description="seconds from a request's arrival to its answer")
+    stuck_after_s: float = Field(
+        default=120.0, gt=0, description="seconds in one forward after which /health/live turns red"
+    )
+
+
+def read_settings(*, default_backbone: str | Path | None = None, **given: Any) -> Settings:
+    """Settings from `given`, else the environment, else defaults. Raises `InvalidSettings` naming the variable."""
+    if default_backbone is not None and "GLOSSA_BACKBONE" not in os.environ:
+        given.setdefault("backbone", str(default_backbone))
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        raise InvalidSettings(f"{variable(name)}: {first['msg']}") from error
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field."""
+    return field if field.isupper() else "DATABASE_URL" if field == "database_url" else f"GLOSSA_{field.upper()}"
