@@ -64,5 +64,6 @@ def _attend_varlen(qkv: torch.Tensor, layout: RowLayout) -> torch.Tensor:
 
     q, k, v = (part.contiguous() for part in qkv.unbind(1))
     bounds, longest = layout.cumulative, layout.longest
-    attended: torch.Tensor = varlen_attn(q, k, v, bounds, bounds, longest, longest)
+    attended = varlen_attn(q, k, v, bounds, bounds, longest, longest)
+    assert isinstance(attended, torch.Tensor)  # a pair only where the log-sum-exp is asked for
     return attended

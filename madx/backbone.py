@@ -116,13 +116,9 @@ class Layer(nn.Module):
 
     def forward(self, x: torch.Tensor, packed: Packed, adapters: Adapters) -> torch.Tensor:
         o = self.attention(x, packed.layout)
-        a = adapt(
-            o, x, self.attention.norm, plan=packed.plan, adapters=adapters, layer=self.index, site="attention"
-        )
+        a = adapt(o, x, self.attention.norm, plan=packed.plan, adapters=adapters, layer=self.index, site="attention")
         f = self.feed_forward(a)
-        return adapt(
-            f, a, self.feed_forward.norm, plan=packed.plan, adapters=adapters, layer=self.index, site="output"
-        )
+        return adapt(f, a, self.feed_forward.norm, plan=packed.plan, adapters=adapters, layer=self.index, site="output")
 
 
 class Backbone(nn.Module):

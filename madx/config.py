@@ -19,6 +19,10 @@ Site = Literal["attention", "output"]
 SITES: dict[Placement, tuple[Site, ...]] = {"pfeiffer": ("output",), "houlsby": ("attention", "output")}
 
 
+LEAST_REDUCTION = 0.1
+"""Ten units in a bottleneck for each of its inputs; what asks for more is a mistake."""
+
+
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise InvalidConfig(message)
@@ -72,7 +76,7 @@ class InvertibleConfig:
     non_linearity: Activation = "relu"
 
     def __post_init__(self) -> None:
-        _require(self.reduction > 0, "invertible.reduction must be positive")
+        _require(self.reduction >= LEAST_REDUCTION, f"invertible.reduction must be at least {LEAST_REDUCTION}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +98,7 @@ class AdapterConfig:
     invertible: InvertibleConfig | None = None
 
     def __post_init__(self) -> None:
-        _require(self.reduction > 0, "reduction must be positive")
+        _require(self.reduction >= LEAST_REDUCTION, f"reduction must be at least {LEAST_REDUCTION}")
         _require(self.leave_out == tuple(sorted(set(self.leave_out))), "leave_out must be ascending and unique")
         _require(all(layer >= 0 for layer in self.leave_out), "leave_out holds 0-based layer numbers")
 
@@ -108,7 +112,9 @@ def language_config(*, invertible: bool = True, leave_out: tuple[int, ...] = ())
     return AdapterConfig(reduction=2.0, leave_out=leave_out, invertible=InvertibleConfig() if invertible else None)
 
 
-def task_config(*, reduction: float = 16.0, form: Form = "adapterhub", leave_out: tuple[int, ...] = ()) -> AdapterConfig:
+def task_config(
+    *, reduction: float = 16.0, form: Form = "adapterhub", leave_out: tuple[int, ...] = ()
+) -> AdapterConfig:
     """The published task adapter: reduction 16, ReLU, no invertible adapter."""
     return AdapterConfig(reduction=reduction, form=form, leave_out=leave_out)
 

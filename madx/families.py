@@ -5,7 +5,7 @@ A new BERT-like family is one more `FamilyMap` here and nothing anywhere else. T
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Protocol
 
 from .config import ACTIVATIONS, Activation, BackboneConfig, Family
 from .errors import BackboneUnavailable
@@ -111,7 +111,7 @@ def backbone_config(config: HubConfig) -> BackboneConfig:
     if config.model_type not in FAMILIES:
         supported = ", ".join(sorted(FAMILIES))
         raise BackboneUnavailable(f"model type {config.model_type!r} is not supported; supported are {supported}")
-    family = cast(Family, config.model_type)
+    family = config.model_type
     if getattr(config, "position_embedding_type", "absolute") not in ("absolute", None):
         raise BackboneUnavailable("relative position embeddings are not supported; the model must use absolute ones")
     if getattr(config, "is_decoder", False):

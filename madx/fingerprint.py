@@ -32,5 +32,5 @@ def fingerprint(config: BackboneConfig, tokenizer_definition: str, tensors: Mapp
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         feed(f"{name} {str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}".encode())
-        feed(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        feed(memoryview(tensor.reshape(-1).view(torch.uint8).numpy().data))
     return Digest(sha.hexdigest())

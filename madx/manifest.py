@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal, NewType
 
 import langcodes
-from pydantic import TypeAdapter, ValidationError
+import langcodes.tag_parser
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from .config import AdapterConfig, Composition, HeadConfig
 from .errors import InvalidConfig, InvalidManifest
@@ -21,7 +22,7 @@ Digest = NewType("Digest", str)
 Kind = Literal["language", "task"]
 JsonScalar = str | int | float | bool | None
 
-FORMAT = "glossa-adapter/1"
+FORMAT: Literal["glossa-adapter/1"] = "glossa-adapter/1"
 
 
 def digest_of(content: bytes) -> Digest:
@@ -73,14 +74,15 @@ class Manifest:
     datasets: tuple[DataRef, ...] = ()
     method: str
     hyper_parameters: dict[str, JsonScalar] = field(default_factory=dict)
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, FiniteFloat] = field(default_factory=dict)
     parents: tuple[str, ...] = ()
     job: str | None = None
     licence: str | None = None
     library_versions: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, digest in (("weights.digest", self.weights.digest), ("backbone.fingerprint", self.backbone.fingerprint)):
+        digests = {"weights.digest": self.weights.digest, "backbone.fingerprint": self.backbone.fingerprint}
+        for name, digest in digests.items():
             if not is_digest(digest):
                 raise InvalidConfig(f"{name} must be a sha256 of 64 lower-case hexadecimal digits")
         if self.language is not None and canonical_language(self.language) != self.language:
@@ -113,7 +115,7 @@ def canonical_language(tag: str) -> str:
     """The shortest BCP 47 form: "swa" and "SW" are "sw". Raises `InvalidConfig` if `tag` is no language tag."""
     try:
         language = langcodes.Language.get(tag, normalize=True)
-    except (langcodes.LanguageTagError, ValueError) as error:
+    except (langcodes.tag_parser.LanguageTagError, ValueError) as error:
         raise InvalidConfig(f"{tag!r} is no BCP 47 or ISO 639-3 language tag") from error
     if not language.is_valid():
         raise InvalidConfig(f"{tag!r} is no registered BCP 47 or ISO 639-3 language tag")
@@ -130,12 +132,34 @@ def to_bytes(manifest: Manifest) -> bytes:
 
 
 def from_bytes(content: bytes) -> Manifest:
-    """Read a manifest. Raises `InvalidManifest` naming the first wrong field."""
+    """Read a manifest. Raises `InvalidManifest` naming the first wrong or unknown field."""
     try:
-        return _READER.validate_json(content, strict=True)
+        manifest = _READER.validate_json(content, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "manifest"
         raise InvalidManifest(f"{place}: {first['msg']}") from error
     except InvalidConfig as error:
         raise InvalidManifest(str(error)) from error
+    unknown = _unknown_field(json.loads(content), asdict(manifest))
+    if unknown is not None:
+        raise InvalidManifest(f"{unknown} is no field of the format {FORMAT}")
+    return manifest
+
+
+def _unknown_field(given: object, known: object) -> str | None:
+    """The dotted name of a given field that was not read, or None."""
+    if isinstance(given, list) and isinstance(known, list | tuple):
+        pairs = [(str(index), value, known[index]) for index, value in enumerate(given)]
+    elif isinstance(given, dict) and isinstance(known, dict):
+        for name in given:
+            if name not in known:
+                return str(name)
+        pairs = [(name, value, known[name]) for name, value in given.items()]
+    else:
+        return None
+    for name, value, read in pairs:
+        inner = _unknown_field(value, read)
+        if inner is not None:
+            return f"{name}.{inner}"
+    return None

@@ -67,7 +67,8 @@ class TextTokenizer:
         encoding = self._tokenizer.encode(list(words), is_pretokenized=True, add_special_tokens=False)
         pieces: list[list[int]] = [[] for _ in words]
         for number, word in zip(encoding.ids, encoding.word_ids, strict=True):
-            pieces[word].append(number)
+            if word is not None:
+                pieces[word].append(number)
         return [ids or [self.ids.unknown] for ids in pieces]
 
     def row(self, ids: Sequence[int]) -> list[int]:

@@ -1,5 +1,7 @@
 """The tagging head: one label's logit per class for each token."""
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
@@ -17,7 +19,7 @@ class TaggingHead(nn.Module):
     def __init__(self, config: HeadConfig, hidden_size: int, *, dropout: float = 0.1) -> None:
         super().__init__()
         sizes = [hidden_size] * config.layers + [len(config.labels)]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.dropout = nn.Dropout(dropout)
         self._activation = activation(config.activation)
         for linear in self.layers:

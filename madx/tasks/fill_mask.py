@@ -30,7 +30,7 @@ def encode(text: str, tokenizer: TextTokenizer, *, max_tokens: int) -> EncodedMa
     ids = tokenizer.row(tokenizer.encode(text))
     positions = tuple(place for place, number in enumerate(ids) if number == tokenizer.ids.mask)
     if not positions:
-        raise InvalidInput(f"the text holds no mask token; write {tokenizer.mask_token} where a word is to be filled in")
+        raise InvalidInput(f"the text holds no mask token; write {tokenizer.mask_token} where a word is missing")
     if len(ids) > max_tokens:
         raise TextTooLong(f"the text has {len(ids)} tokens; fill-mask reads at most {max_tokens} at once")
     return EncodedMask(input_ids=tuple(ids), positions=positions)

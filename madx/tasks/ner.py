@@ -65,9 +65,7 @@ def encode_words(
         for word in range(window.start, window.stop):
             positions.append(len(ids) + 1)
             ids.extend(pieces[word])
-        rows.append(
-            EncodedWindow(window=window, input_ids=tuple(tokenizer.row(ids)), positions=tuple(positions))
-        )
+        rows.append(EncodedWindow(window=window, input_ids=tuple(tokenizer.row(ids)), positions=tuple(positions)))
     return rows
 
 

@@ -3,6 +3,7 @@
 Byte fallback keeps text of languages that the vocabulary never saw from becoming unknown pieces.
 """
 
+import json
 from collections.abc import Iterable
 from math import log
 
@@ -21,7 +22,10 @@ def _pipeline(tokenizer: Tokenizer) -> Tokenizer:
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
     )
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement=MARK, prepend_scheme="always")
+    # Punctuation stands alone, as treebanks and NER corpora have it.
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Metaspace(replacement=MARK, prepend_scheme="always"), pre_tokenizers.Punctuation("isolated")]
+    )
     tokenizer.decoder = decoders.Sequence(
         [decoders.ByteFallback(), decoders.Metaspace(replacement=MARK, prepend_scheme="always")]
     )
@@ -41,8 +45,6 @@ def train_vocabulary(lines: Iterable[str], size: int) -> TextTokenizer:
 
 def _learnt_pieces(learner: Tokenizer) -> list[tuple[str, float]]:
     """The trained pieces with their log probabilities, most probable first."""
-    import json
-
     vocabulary: list[tuple[str, float]] = [
         (piece, score) for piece, score in json.loads(learner.to_str())["model"]["vocab"] if piece != _TOKENS.unknown
     ]
