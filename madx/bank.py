@@ -73,7 +73,7 @@ class Bank:
         """Copy an adapter's weights in and give its slot. The bank owns the copy."""
         slab = self._slabs.setdefault(adapter.config, self._new_slab(adapter.config))
         if not slab.free:
-            self._grow(slab, adapter.config)
+            self._grow(slab)
         place = slab.free.pop()
         slot = self._freed.pop() if self._freed else Slot(self._next)
         self._next = max(self._next, slot + 1)
@@ -113,7 +113,7 @@ class Bank:
             }
         )
 
-    def _grow(self, slab: _Slab, config: AdapterConfig) -> None:
+    def _grow(self, slab: _Slab) -> None:
         """Double a slab. Members' views move to the new tensors; their slots and places stay."""
         capacity = max(_FIRST_CAPACITY, 2 * slab.capacity)
         for name, old in slab.tensors.items():

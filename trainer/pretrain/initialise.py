@@ -62,7 +62,8 @@ def initialise(backbone: Backbone, chunks: Ids, *, seed: int) -> None:
 def log_unigram(counts: npt.NDArray[np.float64]) -> Floats:
     """Smoothed log frequencies, (V,)."""
     smoothed = counts + 0.5
-    return np.log(smoothed / smoothed.sum()).astype(np.float32)
+    logarithms: Floats = np.log(smoothed / smoothed.sum()).astype(np.float32)
+    return logarithms
 
 
 def cooccurrence_embeddings(chunks: Ids, vocab_size: int, dimensions: int, *, seed: int) -> Floats:

@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from madx.backbone import Backbone
 from madx.config import BackboneConfig
 from madx.loading import save_backbone
-from madx.manifest import DataRef
+from madx.manifest import DataRef, JsonScalar
 from madx.plan import BARE
 from madx.tokenizer import TextTokenizer
 
@@ -154,7 +155,7 @@ class _Run:
         self._masking = masked_lm.Masking.of(tokenizer)
         self._settings = spec.optimisation()
         self._optimizer = new_optimizer(backbone.parameters(), self._settings)
-        self._encoder = torch.compile(backbone, dynamic=False) if spec.compiled else backbone
+        self._encoder = cast(Backbone, torch.compile(backbone, dynamic=False)) if spec.compiled else backbone
         self.step = 0
         self.seconds = 0.0
         self.curve: list[tuple[int, float]] = []
@@ -208,7 +209,7 @@ class _Run:
 
     def _save(self) -> None:
         tensors = checkpoints.trained_tensors(dict(self._backbone.named_parameters()), self._optimizer)
-        facts = {"seconds": self.seconds, "curve": json.dumps(self.curve)}
+        facts: dict[str, JsonScalar] = {"seconds": self.seconds, "curve": json.dumps(self.curve)}
         checkpoints.save(self._folder, checkpoints.TrainingState(step=self.step, tensors=tensors, facts=facts))
 
 
