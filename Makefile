@@ -17,7 +17,7 @@ INTEROP = $(CACHE)/interop-$(shell cat requirements-interop.lock <($(PYTHON) -VV
 SOURCES = $(wildcard madx registry trainer service glossa benchmarks tests)
 TESTS = $(wildcard tests/unit tests/contracts tests/integration tests/faults)
 
-.PHONY: help install lock format lint types test interop demo results adapters wheel benchmarks clean
+.PHONY: help install lock format lint types test interop interop-env demo results adapters wheel benchmarks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -58,15 +58,17 @@ types: $(INSTALLED) ## check types with mypy --strict
 test: lint types ## set up, lint, check types, and run every test but the interop ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TESTS)
 
-interop: $(INSTALLED) ## hold the network against AdapterHub's adapters, in an environment of its own
+interop: interop-env ## hold the network against AdapterHub's adapters, in an environment of its own
+	GLOSSA_OTHER_PYTHON="$(CURDIR)/$(BIN)/python" PYTHONPATH="$(CURDIR)" OMP_NUM_THREADS=1 \
+		"$(INTEROP)/bin/python" -m pytest tests/interop
+
+interop-env: $(INSTALLED) ## make the environment of `make interop`, which benchmarks use too
 	@test -f "$(INTEROP)/.installed" || { \
 		$(PYTHON) -m venv --clear "$(INTEROP)"; \
 		"$(INTEROP)/bin/python" -m pip install --quiet "$(PIP)"; \
 		"$(INTEROP)/bin/python" -m pip install --quiet -r requirements-interop.lock; \
 		touch "$(INTEROP)/.installed"; \
 	}
-	GLOSSA_OTHER_PYTHON="$(CURDIR)/$(BIN)/python" PYTHONPATH="$(CURDIR)" OMP_NUM_THREADS=1 \
-		"$(INTEROP)/bin/python" -m pytest tests/interop
 
 demo: $(INSTALLED) ## serve the demo and ask it in four languages (ONCE=1: stop after the answers)
 	$(BIN)/glossa demo $(if $(ONCE),--once)
@@ -80,10 +82,10 @@ adapters: $(INSTALLED) ## train the backbone and the adapters of demo/ again
 wheel: $(INSTALLED) ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation
 
-benchmarks: $(INSTALLED) ## run every benchmark, each into dist/benchmarks/NAME.json
+benchmarks: interop-env ## run every benchmark, each into dist/benchmarks/NAME.json
 	mkdir -p dist/benchmarks
 	for module in $(filter-out __init__ figures results,$(basename $(notdir $(wildcard benchmarks/*.py)))); do \
-		$(BIN)/python -m benchmarks.$$module --json dist/benchmarks/$$module.json; \
+		GLOSSA_INTEROP_PYTHON="$(INTEROP)/bin/python" $(BIN)/python -m benchmarks.$$module --json dist/benchmarks/$$module.json; \
 	done
 
 clean: ## remove what the other targets made in this checkout
