@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from madx.adapter import Adapter
@@ -23,11 +23,12 @@ from registry.values import Version
 
 from .admission import Admission
 from .batching import Waiting, choose
-from .errors import Draining, InternalError, NotReady
+from .errors import AdapterLoadFailed, Draining, InternalError, NotReady
+from .hosted import HostedAdapters
 from .logs import where
 from .metrics import Metrics
 from .model import Model, Outcome, run_rows
-from .residency import Loaded, Residency
+from .residency import Residency
 from .work import AskedRow, Done, Work
 
 _log = logging.getLogger(__name__)
@@ -51,11 +52,18 @@ class _Withdrawn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Loaded:
+    """One of the adapters that the request waits for has come, or will not."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Stop:
     pass
 
 
-_Message = Work | Loaded | _Withdrawn | _Stop
+_Message = Work | _Loaded | _Withdrawn | _Stop
 
 
 class Engine:
@@ -79,7 +87,7 @@ class Engine:
         self._lock = threading.Lock()  # guards `_closed` against a request that comes while the thread ends
         self._closed: GlossaError | None = NotReady("the engine has not started")
         self._beat_s = time.monotonic()
-        self._loaders = ThreadPoolExecutor(limits.loaders, thread_name_prefix="glossa-loader")
+        self._hosted: HostedAdapters | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._works: dict[int, Work] = {}
@@ -91,7 +99,13 @@ class Engine:
         opened: Future[LoadedBackbone] = Future()
         self._thread = threading.Thread(target=self._run, args=(opened,), name="glossa-device", daemon=True)
         self._thread.start()
-        return await asyncio.wrap_future(opened)
+        loaded = await asyncio.wrap_future(opened)
+        self._hosted = HostedAdapters(
+            read=lambda version: self._load_adapter(version, loaded.config),
+            threads=self._limits.loaders,
+            metrics=self._metrics,
+        )
+        return loaded
 
     @property
     def is_alive(self) -> bool:
@@ -105,12 +119,10 @@ class Engine:
 
     def submit(self, rows: Sequence[AskedRow]) -> "asyncio.Future[Done]":
         """Accept a request, or refuse it at once. Cancelling the future takes it out of the queue."""
-        assert self._loop is not None
+        self._check_open()
         tokens = self._admission.admit([len(row.input_ids) for row in rows])
-        work = Work(
-            number=next(self._numbers), rows=rows, future=self._loop.create_future(), accepted_s=time.monotonic()
-        )
         try:
+            work = self._work(rows)
             self._post(work)
         except GlossaError:
             self._admission.release(tokens)
@@ -118,11 +130,28 @@ class Engine:
         work.future.add_done_callback(lambda future: self._finished(work.number, tokens, future.cancelled()))
         return work.future
 
+    def _work(self, rows: Sequence[AskedRow]) -> Work:
+        """Its adapters' loads begin here, while the device may be busy."""
+        if self._loop is None or self._hosted is None:
+            raise NotReady("the engine has not started")
+        versions = {version.manifest_digest: version for row in rows for version in row.versions}
+        return Work(
+            number=next(self._numbers),
+            rows=rows,
+            future=self._loop.create_future(),
+            accepted_s=time.monotonic(),
+            versions=versions,
+            loads={digest: self._hosted.want(version) for digest, version in versions.items()},
+        )
+
     def _post(self, work: Work) -> None:
         with self._lock:
-            if self._closed is not None:
-                raise type(self._closed)(str(self._closed))
+            self._check_open()
             self._inbox.put(work)
+
+    def _check_open(self) -> None:
+        if self._closed is not None:
+            raise type(self._closed)(str(self._closed))
 
     def _finished(self, number: int, tokens: int, withdrawn: bool) -> None:
         self._admission.release(tokens)
@@ -136,7 +165,8 @@ class Engine:
         self._inbox.put(_Stop())
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
-        self._loaders.shutdown(wait=False, cancel_futures=True)
+        if self._hosted is not None:
+            self._hosted.close()
 
     def _run(self, opened: "Future[LoadedBackbone]") -> None:
         try:
@@ -151,7 +181,7 @@ class Engine:
         try:
             while self._turn(model, residency):
                 pass
-        except Exception as error:  # noqa: BLE001 - a bug in the loop itself must not leave clients waiting
+        except BaseException as error:  # noqa: BLE001 - whatever ends the loop must not leave clients waiting
             _log.error("the engine died: %s", where(error))
             with self._lock:
                 self._closed = NotReady("the engine died; restart the server")
@@ -164,9 +194,6 @@ class Engine:
             model.loaded.config,
             budget_bytes=self._limits.adapter_bytes,
             item_bytes=model.item_bytes,
-            load=lambda version: self._load_adapter(version, model.loaded.config),
-            loaders=self._loaders,
-            deliver=self._inbox.put,
             metrics=self._metrics,
         )
 
@@ -199,8 +226,8 @@ class Engine:
             match message:
                 case Work():
                     self._accept(message, residency)
-                case Loaded():
-                    self._settle_load(message, residency)
+                case _Loaded():
+                    self._queue_if_loaded(message.number)
                 case _Withdrawn():
                     self._withdraw(message.number)
                 case _Stop():
@@ -208,32 +235,32 @@ class Engine:
 
     def _accept(self, work: Work, residency: Residency) -> None:
         self._works[work.number] = work
-        for digest, version in work.versions.items():
-            adapter = residency.want(version)
-            if adapter is None:
-                work.missing.add(digest)
-            else:
-                work.held[digest] = adapter
-        if not work.missing:
-            self._pending.extend(work.waiting())
+        for version in work.versions.values():
+            residency.measure(version)
+        loading = [load for load in work.loads.values() if not load.done()]
+        for load in loading:
+            load.add_done_callback(lambda _: self._inbox.put(_Loaded(number=work.number)))
+        if not loading:
+            self._queue_if_loaded(work.number)
 
-    def _settle_load(self, loaded: Loaded, residency: Residency) -> None:
-        residency.arrived(loaded)
-        for work in [work for work in self._works.values() if loaded.digest in work.missing]:
-            if not isinstance(loaded.outcome, Adapter):
-                self._answer(work, loaded.outcome)
-                continue
-            work.missing.discard(loaded.digest)
-            work.held[loaded.digest] = loaded.outcome
-            if not work.missing:
-                self._pending.extend(work.waiting())
+    def _queue_if_loaded(self, number: int) -> None:
+        work = self._works.get(number)
+        if work is None or work.is_queued or not all(load.done() for load in work.loads.values()):
+            return
+        failed = next((error for load in work.loads.values() if (error := load.exception()) is not None), None)
+        if failed is None:
+            work.is_queued = True
+            self._pending.extend(work.waiting())
+        else:
+            assert isinstance(failed, AdapterLoadFailed)  # `HostedAdapters` raises nothing else
+            self._answer(work, failed)
 
     def _compute(self, model: Model, residency: Residency, batch: Sequence[Waiting]) -> Outcome:
         """One forward. A failure is the batch's outcome; the loop goes on."""
         works = [self._works[waiting.work] for waiting in batch]
         rows = [work.rows[waiting.row] for work, waiting in zip(works, batch, strict=True)]
         needed = {
-            version.manifest_digest: work.held[version.manifest_digest]
+            version.manifest_digest: work.loads[version.manifest_digest].result()
             for work, row in zip(works, rows, strict=True)
             for version in row.versions
         }

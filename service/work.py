@@ -1,7 +1,8 @@
 """What the event loop hands to the device thread and gets back: one accepted request is one `Work`."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from madx.adapter import Adapter
@@ -43,23 +44,19 @@ class Done:
 class Work:
     """One accepted request on its way. Made by the event loop's thread, then changed by the device thread alone.
 
-    `held` has the adapters its rows need, so that an eviction cannot take them away again; `missing` those that are
-    still being loaded.
+    `loads` has the adapters its rows need, and holds them, so that an eviction cannot take them away again.
     """
 
     number: int
     rows: Sequence[AskedRow]
     future: "asyncio.Future[Done]"
     accepted_s: float
-    held: dict[Digest, Adapter] = field(default_factory=dict)
-    missing: set[Digest] = field(default_factory=set)
+    versions: Mapping[Digest, Version]
+    loads: "Mapping[Digest, Future[Adapter]]"
+    is_queued: bool = False
     answers: dict[int, RowAnswer] = field(default_factory=dict)
     first_run_s: float | None = None
     inference_s: float = 0.0
-
-    @property
-    def versions(self) -> dict[Digest, Version]:
-        return {version.manifest_digest: version for row in self.rows for version in row.versions}
 
     def waiting(self) -> list[Waiting]:
         """Its rows, as the batch policy sees them."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -11,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from ..engine import Engine
 from ..errors import BodyTooLarge, DeadlineExceeded, InvalidRequest
 from ..resolve import Stack
 from ..schemas import FillMaskRequest, NerRequest
@@ -39,7 +41,7 @@ async def predict(task: str, request: Request) -> Response:
             content = await _read_body(request, server.settings.max_body_bytes)
             prepared = await run_in_threadpool(prepare, content, language, server)
             prepared_s = time.monotonic()
-            done = await _run(request, server, prepared.rows)
+            done = await run_rows(request, server.engine, prepared.rows)
             reply = await run_in_threadpool(lambda: orjson.dumps(prepared.reply(done.answers)))
     except TimeoutError as error:
         raise DeadlineExceeded(
@@ -71,9 +73,9 @@ async def _read_body(request: Request, limit_bytes: int) -> bytes:
     return bytes(content)
 
 
-async def _run(request: Request, server: Server, rows: tuple[AskedRow, ...]) -> Done:
+async def run_rows(request: Request, engine: Engine, rows: Sequence[AskedRow]) -> Done:
     """The engine's answer. If the client leaves first, or the deadline passes, the rows leave the queue."""
-    answer = server.engine.submit(rows)
+    answer = engine.submit(rows)
     gone = asyncio.create_task(_left(request))
     try:
         await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)

@@ -1,0 +1,187 @@
+"""A home with a tiny backbone and real adapters in its registry, and engines and apps that run on it."""
+
+import asyncio
+import shutil
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from starlette.testclient import TestClient
+
+from madx.adapter import Adapter
+from madx.config import BackboneConfig, HeadConfig, language_config
+from madx.forward import Row
+from madx.loading import LoadedBackbone, load_backbone
+from registry import catalog
+from registry.references import AdapterRef
+from registry.registry import Registry, open_registry
+from registry.values import Version
+from service.app import create_app
+from service.engine import Engine, Limits
+from service.metrics import Metrics
+from service.model import Model, load_adapter, open_model
+from service.readout import AllLogits, Candidates
+from service.settings import Settings
+from service.work import AskedRow, Done
+
+from . import tiny
+
+PATIENCE_S = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """`folder` is a GLOSSA_HOME whose registry has language adapters en and sw and the task adapter ner."""
+
+    folder: Path
+    backbone: Path
+    loaded: LoadedBackbone
+
+    def settings(self, **given: Any) -> Settings:
+        fields: dict[str, Any] = {"home": self.folder, "backbone": str(self.backbone), "device": "cpu"}
+        return Settings(**(fields | given))
+
+    def copy(self, folder: Path) -> "Home":
+        shutil.copytree(self.folder, folder)
+        return replace(self, folder=folder)
+
+    @contextmanager
+    def registry(self) -> Iterator[Registry]:
+        registry = open_registry(self.folder)
+        yield registry
+        registry.close()
+
+    def version(self, name: str) -> Version:
+        with self.registry() as registry:
+            return catalog.resolve(registry, AdapterRef(name=name))
+
+    def publish(self, name: str, checkpoint: tuple[bytes, bytes]) -> Version:
+        with self.registry() as registry:
+            return tiny.publish_adapter(registry, name, checkpoint)
+
+    @contextmanager
+    def client(self, **settings: Any) -> Iterator[TestClient]:
+        with TestClient(create_app(self.settings(**settings))) as client:
+            yield client
+
+
+def make_home(folder: Path, *, masked_lm: bool = True) -> Home:
+    backbone = tiny.make_backbone(folder / "tiny", masked_lm=masked_lm)
+    home = Home(folder=folder / "home", backbone=backbone, loaded=load_backbone(backbone))
+    with home.registry() as registry:
+        tiny.register_backbone(registry, home.loaded)
+    home.publish("en", tiny.language_checkpoint(home.loaded, "en", seed=1))
+    own_head = None if masked_lm else HeadConfig(type="masked_lm")
+    without_nice = language_config(invertible=False)
+    home.publish("sw", tiny.language_checkpoint(home.loaded, "sw", config=without_nice, head=own_head, seed=2))
+    home.publish("ner", tiny.task_checkpoint(home.loaded, seed=3))
+    return home
+
+
+@dataclass(slots=True, kw_only=True)
+class Forward:
+    """The model's own forward, which a test can hold up or make fail. `batches` has the row count of each."""
+
+    real: Any = None
+    batches: list[int] = field(default_factory=list)
+    gate: threading.Event = field(default_factory=threading.Event)
+    entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    failures: list[BaseException] = field(default_factory=list)
+
+    def __call__(self, rows: Sequence[Row]) -> list[torch.Tensor]:
+        self.batches.append(len(rows))
+        self.entered.release()
+        assert self.gate.wait(PATIENCE_S)
+        if self.failures:
+            raise self.failures.pop(0)
+        logits: list[torch.Tensor] = self.real(rows)
+        return logits
+
+    async def running(self) -> None:
+        """Until one more batch has come in."""
+        assert await asyncio.to_thread(self.entered.acquire, timeout=PATIENCE_S)
+
+
+@dataclass(slots=True, kw_only=True)
+class Loads:
+    """The store's own loads, by reference; those in `held` wait for `gate`."""
+
+    registry: Registry
+    references: list[str] = field(default_factory=list)
+    held: set[str] = field(default_factory=set)
+    gate: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, version: Version, backbone: BackboneConfig) -> Adapter:
+        self.references.append(version.reference)
+        if version.reference in self.held:
+            assert self.gate.wait(PATIENCE_S)
+        return load_adapter(self.registry, version, backbone)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rig:
+    """An engine whose forward and loads a test controls."""
+
+    home: Home
+    engine: Engine
+    forward: Forward
+    loads: Loads
+    metrics: Metrics
+
+    def ner(self, text: str, language: str | None = None) -> AskedRow:
+        ids = self.home.loaded.tokenizer.row(self.home.loaded.tokenizer.encode(text))
+        return AskedRow(
+            input_ids=tuple(ids),
+            positions=tuple(range(1, len(ids) - 1)),
+            language=None if language is None else self.home.version(language),
+            task=self.home.version("ner"),
+            leave_out=(),
+            readout=AllLogits(),
+        )
+
+    def fill(self, text: str, language: str | None = None) -> AskedRow:
+        """One position, the first piece, is filled."""
+        row = self.ner(text, language)
+        return replace(row, task=None, positions=(1,), readout=Candidates(top_k=3))
+
+    async def answer(self, *rows: AskedRow) -> Done:
+        return await patiently(self.engine.submit(rows))
+
+
+async def patiently(future: "asyncio.Future[Done]") -> Done:
+    return await asyncio.wait_for(future, PATIENCE_S)
+
+
+@asynccontextmanager
+async def running_engine(home: Home, *, gated: bool = False, **limits: Any) -> AsyncIterator[Rig]:
+    """Starts with an open gate unless `gated`; stops the engine at the end, whatever the test did."""
+    forward, metrics = Forward(), Metrics()
+    if not gated:
+        forward.gate.set()
+
+    def opened() -> Model:
+        model = open_model(home.settings())
+        forward.real = model.infer
+        return replace(model, infer=forward)
+
+    chosen: dict[str, Any] = {
+        "queue_tokens": 4096,
+        "batch_tokens": 256,
+        "adapter_bytes": 1 << 30,
+        "loaders": 2,
+        "stuck_after_s": 60.0,
+    }
+    with home.registry() as registry:
+        loads = Loads(registry=registry)
+        engine = Engine(open_model=opened, load_adapter=loads, limits=Limits(**(chosen | limits)), metrics=metrics)
+        await engine.start()
+        try:
+            yield Rig(home=home, engine=engine, forward=forward, loads=loads, metrics=metrics)
+        finally:
+            forward.gate.set()
+            loads.gate.set()
+            await engine.stop()

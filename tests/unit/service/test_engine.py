@@ -1,0 +1,316 @@
+"""Every accepted request is answered exactly once, whatever happens to it or beside it."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from starlette.requests import ClientDisconnect, Request
+
+from madx.errors import GlossaError
+from service.errors import AdapterLoadFailed, BodyTooLarge, Draining, InternalError, NotReady, QueueFull
+from service.readout import Logits, Ranked
+from service.routes.predict import run_rows
+from service.work import Done
+from tests.support.served import PATIENCE_S, Home, Rig, patiently, running_engine
+
+TEXT = "Juma lives in Nairobi"
+
+
+def run(home: Home, test: Callable[[Rig], Coroutine[Any, Any, None]], **limits: Any) -> None:
+    async def main() -> None:
+        async with running_engine(home, **limits) as rig:
+            await test(rig)
+
+    asyncio.run(main())
+
+
+def same(left: Done, right: Done) -> bool:
+    """Tagging answers only: logits, row by row."""
+    pairs = zip(left.answers, right.answers, strict=True)
+    return all(np.allclose(cast(Logits, a), cast(Logits, b), rtol=0, atol=1e-4) for a, b in pairs)
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not happened():
+        assert time.monotonic() < deadline_s
+        await asyncio.sleep(0.01)
+
+
+async def error_of(future: "asyncio.Future[Done]") -> GlossaError:
+    with pytest.raises(GlossaError) as caught:
+        await patiently(future)
+    return caught.value
+
+
+def test_a_mixed_batch_is_one_forward_and_gives_each_row_its_own_answer(home: Home) -> None:
+    async def check(rig: Rig) -> None:
+        blocker = rig.engine.submit([rig.ner("leo")])
+        await rig.forward.running()
+        rows = [rig.ner(TEXT, "sw"), rig.ner(TEXT, "en"), rig.ner(TEXT), rig.fill(TEXT, "en"), rig.fill(TEXT)]
+        together = [rig.engine.submit([row]) for row in rows]
+        await until(lambda: rig.metrics.value("glossa_adapter_loads_total", result="ok") == 3)
+        rig.forward.gate.set()
+        mixed = [await patiently(future) for future in [blocker, *together]][1:]
+        assert rig.forward.batches == [1, 5]
+        alone = [await rig.answer(row) for row in rows]
+        assert all(same(a, b) for a, b in zip(mixed[:3], alone[:3], strict=True))
+        assert not same(mixed[0], mixed[1])
+        assert not same(mixed[1], mixed[2])
+        ranked = [done.answers[0] for done in (*mixed[3:], *alone[3:])]
+        assert all(isinstance(answer, Ranked) for answer in ranked)
+        assert [answer.classes for answer in ranked[:2]] == [answer.classes for answer in ranked[2:]]  # type: ignore[union-attr]
+        assert ranked[0].classes != ranked[1].classes  # type: ignore[union-attr]
+
+    run(home, check, gated=True)
+
+
+def test_a_request_cancelled_in_the_queue_never_runs_and_its_neighbours_do(home: Home) -> None:
+    async def check(rig: Rig) -> None:
+        first = rig.engine.submit([rig.ner(TEXT)])
+        await rig.forward.running()
+        leaving, staying = rig.engine.submit([rig.ner(TEXT)]), rig.engine.submit([rig.ner(TEXT)])
+        leaving.cancel()
+        await asyncio.sleep(0)
+        rig.forward.gate.set()
+        assert same(await patiently(first), await patiently(staying))
+        assert rig.forward.batches == [1, 1]
+        assert leaving.cancelled()
+
+    run(home, check, gated=True)
+
+
+def test_a_request_cancelled_in_a_running_batch_takes_no_neighbour_with_it(home: Home) -> None:
+    async def check(rig: Rig) -> None:
+        blocker = rig.engine.submit([rig.ner("leo")])
+        await rig.forward.running()
+        leaving, staying = rig.engine.submit([rig.ner(TEXT)]), rig.engine.submit([rig.ner(TEXT)])
+        rig.forward.gate.set()
+        await patiently(blocker)
+        rig.forward.gate.clear()
+        again = rig.engine.submit([rig.ner(TEXT)])
+        leaving.cancel()
+        rig.forward.gate.set()
+        assert same(await patiently(staying), await patiently(again))
+        assert same(await patiently(again), await rig.answer(rig.ner(TEXT)))
+
+    run(home, check, gated=True)
+
+
+def test_a_client_that_leaves_takes_its_rows_out_of_the_queue(home: Home) -> None:
+    async def check(rig: Rig) -> None:
+        blocker = rig.engine.submit([rig.ner("leo")])
+        await rig.forward.running()
+        left = asyncio.Event()
+
+        async def receive() -> dict[str, str]:
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        request = Request({"type": "http"}, receive)
+        answer = asyncio.create_task(run_rows(request, rig.engine, [rig.ner(TEXT)]))
+        await asyncio.sleep(0)
+        left.set()
+        with pytest.raises(ClientDisconnect):
+            await asyncio.wait_for(answer, PATIENCE_S)
+        rig.forward.gate.set()
+        await patiently(blocker)
+        await rig.answer(rig.ner("leo"))
+        assert rig.forward.batches == [1, 1]
+        assert rig.metrics.value("glossa_queue_tokens") == 0
+
+    run(home, check, gated=True)
+
+
+def test_a_forward_that_raises_once_fails_its_batch_alone(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    async def check(rig: Rig) -> None:
+        rig.forward.failures.append(RuntimeError("what the user wrote"))
+        blocker = rig.engine.submit([rig.ner("leo")])
+        await rig.forward.running()
+        neighbour = rig.engine.submit([rig.ner(TEXT)])
+        rig.forward.gate.set()
+        assert isinstance(await error_of(blocker), InternalError)
+        assert same(await patiently(neighbour), await rig.answer(rig.ner(TEXT)))
+        assert rig.engine.is_ready
+
+    run(home, check, gated=True)
+    assert "RuntimeError at served.py" in caplog.text
+    assert "what the user wrote" not in caplog.text
+
+
+def test_all_requests_of_a_failed_batch_are_told_once_and_their_other_rows_never_run(home: Home) -> None:
+    async def check(rig: Rig) -> None:
+        blocker = rig.engine.submit([rig.ner("leo")])
+        await rig.forward.running()
+        rig.forward.failures += [RuntimeError("first"), RuntimeError("second")]
+        bulk = rig.engine.submit([rig.ner(" ".join([TEXT] * 8)) for _ in range(20)])
+        rig.forward.gate.set()
+        assert isinstance(await error_of(blocker), InternalError)
+        assert isinstance(await error_of(bulk), InternalError)
+        await rig.answer(rig.ner(TEXT))
+        assert len(rig.forward.batches) == 3
+
+    run(home, check, gated=True)
+
+
+def test_a_request_of_many_batches_is_answered_in_the_order_of_its_rows(home: Home) -> None:
+    async def check(rig: Rig) -> None:
+        texts = [" ".join(["leo"] * count) for count in range(1, 40)]
+        done = await rig.answer(*(rig.ner(text) for text in texts))
+        assert len(rig.forward.batches) > 3
+        assert [len(answer) for answer in done.answers] == list(range(1, 40))  # type: ignore[arg-type]
+        assert done.tokens == sum(count + 2 for count in range(1, 40))
+
+    run(home, check)
+
+
+def test_shutdown_ends_the_running_batch_and_answers_what_waits(home: Home) -> None:
+    async def check(rig: Rig) -> None:
+        rig.loads.held.add("sw@1")
+        running = rig.engine.submit([rig.ner(TEXT)])
+        await rig.forward.running()
+        queued = rig.engine.submit([rig.ner(TEXT)])
+        loading = rig.engine.submit([rig.ner(TEXT, "sw")])
+        stopping = asyncio.create_task(rig.engine.stop())
+        await asyncio.sleep(0)
+        with pytest.raises(Draining):
+            rig.engine.submit([rig.ner(TEXT)])
+        rig.forward.gate.set()
+        assert len((await patiently(running)).answers) == 1
+        assert isinstance(await error_of(queued), Draining)
+        assert isinstance(await error_of(loading), Draining)
+        await stopping
+        assert not rig.engine.is_alive
+        assert rig.metrics.value("glossa_queue_tokens") == 0
+
+    run(home, check, gated=True)
+
+
+def test_a_full_queue_refuses_at_once_and_takes_requests_again_later(home: Home) -> None:
+    async def check(rig: Rig) -> None:
+        first = rig.engine.submit([rig.ner(TEXT)])
+        with pytest.raises(QueueFull) as refusal:
+            rig.engine.submit([rig.ner(TEXT)])
+        assert refusal.value.retry_after_s >= 1
+        assert rig.metrics.value("glossa_rejections_total", reason="queue_full") == 1
+        rig.forward.gate.set()
+        await patiently(first)
+        assert len((await rig.answer(rig.ner(TEXT))).answers) == 1
+
+    run(home, check, gated=True, queue_tokens=8)
+
+
+def test_what_fits_no_batch_or_no_queue_is_refused_and_never_loops(home: Home) -> None:
+    async def check(rig: Rig) -> None:
+        with pytest.raises(BodyTooLarge, match="fits no batch"):
+            rig.engine.submit([rig.ner(" ".join(["leo"] * 30))])
+        with pytest.raises(BodyTooLarge, match="whole queue"):
+            rig.engine.submit([rig.ner(TEXT)] * 20)
+        assert len((await rig.answer(rig.ner(TEXT))).answers) == 1
+        assert rig.forward.batches == [1]
+
+    run(home, check, batch_tokens=16, queue_tokens=64)
+
+
+def test_an_adapter_that_cannot_be_loaded_fails_its_own_requests_only(own_home: Home) -> None:
+    lost = own_home.version("sw")
+    with own_home.registry() as registry:
+        registry.store.delete(lost.weights_digest)
+
+    async def check(rig: Rig) -> None:
+        broken, sound = rig.engine.submit([rig.ner(TEXT, "sw")]), rig.engine.submit([rig.ner(TEXT, "en")])
+        error = await error_of(broken)
+        assert isinstance(error, AdapterLoadFailed)
+        assert "sw@1" in str(error)
+        assert len((await patiently(sound)).answers) == 1
+        assert isinstance(await error_of(rig.engine.submit([rig.ner(TEXT, "sw")])), AdapterLoadFailed)
+
+    run(own_home, check)
+
+
+def test_a_slow_load_holds_up_nobody_else_and_happens_once(home: Home) -> None:
+    async def check(rig: Rig) -> None:
+        rig.loads.held.add("sw@1")
+        slow = [rig.engine.submit([rig.ner(TEXT, "sw")]) for _ in range(5)]
+        await rig.answer(rig.ner(TEXT, "en"))
+        assert not any(future.done() for future in slow)
+        rig.loads.gate.set()
+        answers = [await patiently(future) for future in slow]
+        assert all(same(answers[0], answer) for answer in answers)
+        assert rig.loads.references.count("sw@1") == 1
+
+    run(home, check)
+
+
+def test_a_stack_larger_than_the_memory_for_adapters_is_refused(home: Home) -> None:
+    async def check(rig: Rig) -> None:
+        assert isinstance(await error_of(rig.engine.submit([rig.ner(TEXT, "en")])), AdapterLoadFailed)
+        assert len((await rig.answer(rig.ner(TEXT))).answers) == 1
+
+    run(home, check, adapter_bytes=8_000)
+
+
+def test_adapters_that_do_not_fit_together_take_turns(home: Home) -> None:
+    async def check(rig: Rig) -> None:
+        for _ in range(2):
+            futures = [rig.engine.submit([rig.fill(TEXT, language)]) for language in ("en", "sw")]
+            assert [len((await patiently(future)).answers) for future in futures] == [1, 1]
+        assert (rig.metrics.value("glossa_evictions_total") or 0) >= 2
+        assert (rig.metrics.value("glossa_resident_bytes") or 0) <= 13_000
+
+    run(home, check, adapter_bytes=13_000)
+
+
+def test_an_engine_that_dies_answers_everybody_and_turns_red(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    async def check(rig: Rig) -> None:
+        rig.forward.failures.append(SystemExit())
+        running = rig.engine.submit([rig.ner(TEXT)])
+        await rig.forward.running()
+        queued = rig.engine.submit([rig.ner(TEXT)])
+        rig.forward.gate.set()
+        assert isinstance(await error_of(running), NotReady)
+        assert isinstance(await error_of(queued), NotReady)
+        await until(lambda: not rig.engine.is_alive)
+        assert not rig.engine.is_ready
+        with pytest.raises(NotReady):
+            rig.engine.submit([rig.ner(TEXT)])
+
+    run(home, check, gated=True)
+    assert "the engine died: SystemExit" in caplog.text
+
+
+def test_an_engine_that_is_stuck_turns_red_until_it_goes_on(home: Home) -> None:
+    async def check(rig: Rig) -> None:
+        stuck = rig.engine.submit([rig.ner(TEXT)])
+        await rig.forward.running()
+        await until(lambda: not rig.engine.is_alive)
+        rig.forward.gate.set()
+        await patiently(stuck)
+        await until(lambda: rig.engine.is_alive)
+
+    run(home, check, gated=True, stuck_after_s=1.5)
+
+
+def test_left_out_layers_reach_the_forward(home: Home) -> None:
+    async def check(rig: Rig) -> None:
+        whole = rig.ner(TEXT, "sw")
+        without_all = replace(whole, leave_out=(0, 1))
+        bare = replace(whole, language=None)
+        first, second, third = [await rig.answer(row) for row in (whole, without_all, bare)]
+        assert same(second, third)
+        assert not same(first, second)
+
+    run(home, check)
+
+
+def test_a_backbone_that_cannot_be_opened_says_so(home: Home, tmp_path: Any) -> None:
+    async def main() -> None:
+        with pytest.raises(GlossaError, match=r"config\.json"):
+            async with running_engine(replace(home, backbone=tmp_path)):
+                pytest.fail("the engine started without a backbone")
+
+    asyncio.run(main())

@@ -1,0 +1,94 @@
+"""/v1/adapters, /v1/languages, /v1/tasks: what is shown is what can be asked."""
+
+from pathlib import Path
+from typing import Any
+
+from starlette.testclient import TestClient
+
+from madx.config import Composition
+from madx.loading import load_backbone
+from registry import catalog
+from registry.references import AdapterRef
+from tests.support import tiny
+from tests.support.served import Home
+
+
+def items(client: TestClient, what: str) -> list[dict[str, Any]]:
+    response = client.get(f"/v1/{what}")
+    assert response.status_code == 200
+    assert set(response.json()) == {"items"}
+    listed: list[dict[str, Any]] = response.json()["items"]
+    return listed
+
+
+def test_languages_have_their_codes_names_and_adapters(client: TestClient) -> None:
+    assert items(client, "languages") == [
+        {"code": "en", "name": "English", "iso639_3": "eng", "adapters": ["en@1"], "default": "en@1"},
+        {"code": "sw", "name": "Swahili", "iso639_3": "swa", "adapters": ["sw@1"], "default": "sw@1"},
+    ]
+
+
+def test_tasks_have_labels_and_defaults(client: TestClient) -> None:
+    ner, fill_mask = items(client, "tasks")
+    assert (ner["task"], ner["labels"]) == ("ner", list(tiny.NER_LABELS))
+    assert (ner["adapters"], ner["default"], ner["needs_language"]) == (["ner@1"], "ner@1", True)
+    assert (fill_mask["task"], fill_mask["needs_language"]) == ("fill-mask", False)
+
+
+def answers_its_examples(client: TestClient) -> None:
+    for item in items(client, "tasks"):
+        response = client.post(f"/v1/predict/{item['task']}", json=item["example"])
+        assert response.status_code == 200, response.text
+        assert isinstance(response.json(), list)
+
+
+def test_every_example_is_answered(client: TestClient) -> None:
+    answers_its_examples(client)
+
+
+def test_examples_are_answered_where_nothing_is_the_default(own_home: Home) -> None:
+    composition = Composition(language="none")
+    own_home.publish("ner-b", tiny.task_checkpoint(own_home.loaded, composition=composition, seed=9))
+    own_home.publish("en-b", tiny.language_checkpoint(own_home.loaded, "en", seed=9))
+    with own_home.client() as client:
+        ner = items(client, "tasks")[0]
+        assert (ner["adapters"], ner["default"]) == (["ner@1", "ner-b@1"], None)
+        english = items(client, "languages")[0]
+        assert (english["adapters"], english["default"]) == (["en@1", "en-b@1"], None)
+        answers_its_examples(client)
+        with own_home.registry() as registry:
+            catalog.set_default(registry, AdapterRef(name="ner-b"), fingerprint=own_home.loaded.fingerprint)
+        ner = items(client, "tasks")[0]
+        assert (ner["default"], ner["needs_language"]) == ("ner-b@1", False)
+        assert "parameters" not in ner["example"]
+        answers_its_examples(client)
+
+
+def test_adapters_of_all_backbones_are_listed_with_whether_they_run_here(own_home: Home, tmp_path: Path) -> None:
+    other = load_backbone(tiny.make_backbone(tmp_path / "other", seed=99))
+    with own_home.registry() as registry:
+        tiny.register_backbone(registry, other)
+        tiny.publish_adapter(registry, "far", tiny.language_checkpoint(other, "xh", seed=5))
+        newer = tiny.publish_adapter(registry, "sw", tiny.language_checkpoint(own_home.loaded, "sw", seed=6))
+        catalog.move_alias(registry, "sw", "production", 1)
+    with own_home.client() as client:
+        listed = {item["reference"]: item for item in items(client, "adapters")}
+        assert [item["code"] for item in items(client, "languages")] == ["en", "sw"]
+    assert set(listed) == {"en@1", "far@1", "ner@1", "sw@1", "sw@2"}
+    assert [reference for reference, item in listed.items() if not item["servable"]] == ["far@1"]
+    assert (listed["sw@1"]["aliases"], listed["sw@2"]["aliases"]) == (["production"], [])
+    assert listed["sw@2"]["digest"] == newer.manifest_digest
+    assert listed["sw@2"]["fingerprint"] == own_home.loaded.fingerprint
+    assert (listed["ner@1"]["kind"], listed["ner@1"]["task"], listed["ner@1"]["language"]) == ("task", "ner", None)
+    assert listed["ner@1"]["labels"] == list(tiny.NER_LABELS)
+    assert (listed["sw@1"]["kind"], listed["sw@1"]["language"], listed["sw@1"]["version"]) == ("language", "sw", 1)
+
+
+def test_an_empty_registry_lists_fill_mask_alone(home: Home, tmp_path: Path) -> None:
+    with home.client(home=tmp_path / "new") as client:
+        assert items(client, "adapters") == items(client, "languages") == []
+        (fill_mask,) = items(client, "tasks")
+        assert fill_mask["task"] == "fill-mask"
+        answers_its_examples(client)
+        refusal = client.post("/v1/predict/ner?language=sw", json={"inputs": "x"})
+        assert (refusal.status_code, refusal.json()["code"]) == (404, "unknown_task")
