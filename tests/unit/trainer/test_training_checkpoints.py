@@ -97,7 +97,7 @@ def trained() -> tuple[nn.Linear, torch.optim.AdamW]:
 def steps(model: nn.Linear, optimizer: torch.optim.AdamW, count: int) -> None:
     for number in range(count):
         optimizer.zero_grad()
-        model(torch.full((1, 3), float(number + 1))).square().sum().backward()  # type: ignore[no-untyped-call]
+        model(torch.full((1, 3), float(number + 1))).square().sum().backward()
         optimizer.step()
 
 
@@ -118,7 +118,7 @@ def test_moments_and_their_count_come_back(tmp_path: Path) -> None:
 
 def test_another_runs_tensors_are_refused(tmp_path: Path) -> None:
     model, optimizer = trained()
-    tensors = trained_tensors({"weight": model.weight}, optimizer)
+    tensors = trained_tensors({"weight": nn.Parameter(model.weight)}, optimizer)
     found = TrainingState(step=1, tensors=tensors)
     with pytest.raises(DamagedCheckpoint, match=r"weights\.bias is missing"):
         restore_trained(found, dict(model.named_parameters()), optimizer)
