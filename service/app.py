@@ -17,7 +17,7 @@ from registry import catalog
 from registry.registry import Registry, open_registry
 
 from .barrier import Barrier
-from .engine import Engine, Limits
+from .engine import Engine
 from .errors import InvalidRequest, MethodNotAllowed, UnknownRoute
 from .logs import where
 from .metrics import Metrics
@@ -26,6 +26,7 @@ from .problems import problem_of, problem_response
 from .routes import adapters, health, predict
 from .settings import Settings
 from .state import Server
+from .turns import Limits
 
 _log = logging.getLogger(__name__)
 _DESCRIPTION = "Many languages and many tasks from one frozen multilingual encoder."

@@ -21,11 +21,12 @@ from registry.references import AdapterRef
 from registry.registry import Registry, open_registry
 from registry.values import Version
 from service.app import create_app
-from service.engine import Engine, Limits
+from service.engine import Engine
 from service.metrics import Metrics
 from service.model import Model, load_adapter, open_model
 from service.readout import AllLogits, Candidates
 from service.settings import Settings
+from service.turns import Limits
 from service.work import AskedRow, Done
 
 from . import tiny
