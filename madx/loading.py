@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import huggingface_hub
+import safetensors
 import torch
 import transformers
 
@@ -20,6 +22,17 @@ from .families import FAMILIES, backbone_config, hub_config_fields, tensor_names
 from .fingerprint import fingerprint
 from .manifest import Digest
 from .tokenizer import FILE_NAME, TextTokenizer, read_tokenizer
+
+
+# What a damaged or foreign checkpoint makes the libraries raise.
+_FOREIGN_ERRORS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    KeyError,
+    safetensors.SafetensorError,
+    huggingface_hub.errors.StrictDataclassError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +65,6 @@ def resolve_folder(source: str) -> Path:
         return folder
     if source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise BackboneUnavailable(f"there is no folder {source}")
-    import huggingface_hub
-
     try:
         return Path(
             huggingface_hub.snapshot_download(
@@ -107,7 +118,7 @@ def _read_tensors(folder: Path) -> tuple[BackboneConfig, dict[str, torch.Tensor]
             model, report = transformers.AutoModelForMaskedLM.from_pretrained(
                 folder, config=hub_config, dtype="auto", use_safetensors=True, output_loading_info=True
             )
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except _FOREIGN_ERRORS as error:
             raise BackboneUnavailable(f"{folder} cannot be loaded: {error}") from error
     mapping = FAMILIES[config.family]
     missing = set(report["missing_keys"])
@@ -160,5 +171,5 @@ def convert_backbone(source: str, folder: Path) -> None:
             tokenizer = transformers.AutoTokenizer.from_pretrained(source, use_fast=True)
             model.save_pretrained(folder)
             Path(folder, FILE_NAME).write_text(tokenizer.backend_tokenizer.to_str(), encoding="utf-8")
-        except (OSError, ValueError, RuntimeError, AttributeError) as error:
+        except (*_FOREIGN_ERRORS, AttributeError) as error:
             raise BackboneUnavailable(f"{source} cannot be converted: {error}") from error
