@@ -1,13 +1,17 @@
 """GLOSSA_HOME and what belongs to it: the registry, run folders, data. Every command starts here. Torch-free."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from registry.datasets.catalogue import load_catalogue
 from registry.registry import Registry, open_registry
-from service.settings import Settings
+from service.settings import Settings, read_settings
 from trainer.data import DataPlaces
+
+from .demo import demo_backbone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +33,14 @@ class Home:
         """Run folders: checkpoints until an adapter is published."""
         return self.root / "runs"
 
-    def open_registry(self) -> Registry:
-        return open_registry(self.root, database_url=self.database_url, blob_url=self.blob_url)
+    @contextmanager
+    def registry(self) -> Iterator[Registry]:
+        """The registry, opened and closed again; its tables are made where there are none."""
+        opened = open_registry(self.root, database_url=self.database_url, blob_url=self.blob_url)
+        try:
+            yield opened
+        finally:
+            opened.close()
 
     def data_places(self) -> DataPlaces:
         """The catalogue with the user's own (GLOSSA_CATALOGUE), GLOSSA_DATA_DIR, and the cache in the home.
@@ -42,6 +52,12 @@ class Home:
             data_dir=_path_of("GLOSSA_DATA_DIR"),
             cache_dir=self.root / "data",
         )
+
+
+def settings_of(*, backbone: str | None = None) -> Settings:
+    """The environment's settings; `backbone`, else GLOSSA_BACKBONE, else the demo's. Raises `InvalidSettings`."""
+    given = {} if backbone is None else {"backbone": backbone}
+    return read_settings(default_backbone=demo_backbone(), **given)
 
 
 def _path_of(variable: str) -> Path | None:

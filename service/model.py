@@ -37,7 +37,7 @@ class Model:
 
 def open_model(settings: Settings) -> Model:
     """In the device thread, which is the only one that ever touches the bank."""
-    device = _device(settings.device)
+    device = choose_device(settings.device)
     dtype = _dtype(settings.dtype, device)
     loaded = load_backbone(settings.backbone, device=device, dtype=dtype)
     bank = Bank(loaded.config, device=device, dtype=dtype)
@@ -46,7 +46,7 @@ def open_model(settings: Settings) -> Model:
     )
 
 
-def _device(name: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

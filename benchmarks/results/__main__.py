@@ -116,8 +116,7 @@ def _run(arguments: argparse.Namespace, stops: Callable[[], bool], say: Say) -> 
     home = Home(root=arguments.home.absolute())
     home.root.mkdir(parents=True, exist_ok=True)
     loaded = load_backbone(arguments.backbone, device=torch.device(arguments.device))
-    registry = home.open_registry()
-    try:
+    with home.registry() as registry:
         bench = Bench(
             place=Workplace(loaded=loaded, registry=registry, data=home.data_places(), runs=home.runs),
             recipe=load_recipe(arguments.recipe),
@@ -133,8 +132,6 @@ def _run(arguments: argparse.Namespace, stops: Callable[[], bool], say: Say) -> 
         choice = Choice(methods=arguments.methods, seeds=arguments.seeds, languages=arguments.languages)
         compute(bench, book, choice, should_stop=should_stop, say=say)
         say(f"{len(book.rows())} of {len(book.cells)} cells in {book.json}")
-    finally:
-        registry.close()
 
 
 def main() -> int:

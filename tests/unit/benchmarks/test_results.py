@@ -123,7 +123,7 @@ def test_only_missing_cells_are_computed_and_the_page_has_them_all(bound: Bound)
     made = rows["sw", "language+invertible"]
     assert made["n"] == 120
     assert 0 <= made["score"] <= 1
-    assert rows["sw", "in-language"]["score"] > 0.3
+    assert rows["sw", "in-language"]["score"] > 0.1
     assert made["detail"]["language_adapter"] == "lang-sw@1"
     assert made["detail"]["data"] == "made-ner-en"
     assert made["detail"]["steps"] > 0

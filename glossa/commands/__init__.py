@@ -1,0 +1,1 @@
+"""One module per subcommand of `glossa`; what is heavy is imported inside the functions that need it."""

@@ -1,0 +1,88 @@
+"""The server in this process: uvicorn around the service's app.
+
+The app's lifespan is entered here and not by uvicorn, which would turn a domain error into a traceback.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import click
+import uvicorn
+
+from madx.errors import GlossaError
+from service.app import create_app
+from service.settings import Settings
+
+OnReady = Callable[[str], Awaitable[bool]]
+
+
+class CannotListen(GlossaError):
+    """An address that is taken or not this machine's."""
+
+    code = "cannot_listen"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket; `port` 0 takes a free one. Raises `CannotListen`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise CannotListen(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port"
+        ) from error
+    return bound
+
+
+def address_of(bound: socket.socket) -> str:
+    """The URL under which this machine reaches the socket."""
+    host, port = bound.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def serve_until_stopped(settings: Settings, bound: socket.socket, on_ready: OnReady) -> None:
+    """Serve on `bound`; `on_ready` gets the address, and says whether to go on serving.
+
+    Raises what the app's lifespan raises, and `KeyboardInterrupt` after a clean end by Ctrl-C.
+    """
+    with contextlib.suppress(asyncio.CancelledError):
+        asyncio.run(_serve(settings, bound, on_ready))
+
+
+async def _serve(settings: Settings, bound: socket.socket, on_ready: OnReady) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    # uvicorn takes both signals while it runs, ends cleanly, and then raises them again for these handlers.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    app = create_app(settings)
+    async with app.router.lifespan_context(app), _running(app, bound) as (server, running):
+        if await on_ready(address_of(bound)):
+            await running
+        else:
+            server.should_exit = True
+
+
+@contextlib.asynccontextmanager
+async def _running(app: object, bound: socket.socket) -> AsyncIterator[tuple[uvicorn.Server, "asyncio.Task[None]"]]:
+    config = uvicorn.Config(app, lifespan="off", log_level="warning", access_log=False)  # type: ignore[arg-type]
+    server = uvicorn.Server(config)
+    # From here on connections are taken; uvicorn answers them as soon as it runs.
+    bound.listen(config.backlog)
+    running = asyncio.create_task(server.serve(sockets=[bound]))
+    try:
+        yield server, running
+    finally:
+        server.should_exit = True
+        await running
+
+
+def warn_if_open(host: str) -> None:
+    if host not in ("127.0.0.1", "::1", "localhost"):
+        click.echo(f"warning: whoever reaches {host} can use this server: it asks for no key", err=True)
