@@ -36,8 +36,8 @@ class Stack:
     leave_out: tuple[int, ...] = ()
 
 
-def resolve_task(registry: Registry, target: Target, task: str, parameters: StackParameters) -> Stack:
-    """The stack of a task that has adapters and heads of its own."""
+def resolve_task(registry: Registry, target: Target, task: str, code: str | None, parameters: StackParameters) -> Stack:
+    """The stack, for a text in language `code`, of a task that has adapters and heads of its own."""
     adapter = _task_adapter(registry, target, task, parameters)
     composition = adapter.manifest.composition
     assert composition is not None  # the manifest of every task adapter has one
@@ -47,26 +47,26 @@ def resolve_task(registry: Registry, target: Target, task: str, parameters: Stac
         language = None
     elif composition.language != "swapped":
         language = catalog.resolve(registry, parse_reference(composition.language), fingerprint=target.fingerprint)
-    elif parameters.language is None:
+    elif code is None:
         raise LanguageMissing(
             f"{adapter.reference} runs on the adapter of the text's language; name the language as "
             "parameters.language or ?language=, or set parameters.language_adapter to null for none"
         )
     else:
-        language = _chosen_language(registry, target, parameters.language)
+        language = _chosen_language(registry, target, code)
     return Stack(
         language=language, task=adapter, leave_out=_leave_out(target, parameters, composition.leave_out, language)
     )
 
 
-def resolve_masked_lm(registry: Registry, target: Target, parameters: StackParameters) -> Stack:
+def resolve_masked_lm(registry: Registry, target: Target, code: str | None, parameters: StackParameters) -> Stack:
     """The stack of fill-mask: the language adapter of the language asked for, or none."""
     if parameters.adapter is not None:
         raise InvalidInput("fill-mask runs without a task adapter; leave this out", field="parameters.adapter")
     if "language_adapter" in parameters.model_fields_set:
         language = _named_language(registry, target, parameters.language_adapter)
-    elif parameters.language is not None:
-        language = _chosen_language(registry, target, parameters.language)
+    elif code is not None:
+        language = _chosen_language(registry, target, code)
     else:
         language = None
     if not target.masked_lm and (language is None or language.manifest.head is None):

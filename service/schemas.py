@@ -3,9 +3,11 @@
 Whatever is not declared here is refused with its field; `options`, which some clients send, is accepted and ignored.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from .errors import BodyTooLarge, InvalidRequest
 
@@ -15,6 +17,18 @@ _INPUTS_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"typ
 Inputs = Annotated[Any, WithJsonSchema(_INPUTS_SCHEMA)]
 
 
+def _languages(value: object) -> object:
+    """By hand, because an error in a union names its branches, which are no fields of the request."""
+    listed = isinstance(value, list) and bool(value) and all(isinstance(code, str) for code in value)
+    if value is None or isinstance(value, str) or listed:
+        return value
+    raise PydanticCustomError("language", "must be a language, or a list with one language for each text")
+
+
+_LANGUAGES_SCHEMA = {"anyOf": [*_INPUTS_SCHEMA["anyOf"], {"type": "null"}]}
+Languages = Annotated[str | list[str] | None, PlainValidator(_languages), WithJsonSchema(_LANGUAGES_SCHEMA)]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -22,7 +36,7 @@ class _Strict(BaseModel):
 class StackParameters(_Strict):
     """Which versions run. Leaving a field out and giving null differ for the two adapters: null is "none"."""
 
-    language: str | None = Field(default=None, description="BCP 47 or ISO 639-3")
+    language: Languages = Field(default=None, description="BCP 47 or ISO 639-3; a list has one for each text")
     adapter: str | None = Field(default=None, description="task adapter: name, name@3 or name@alias")
     language_adapter: str | None = Field(default=None, description="language adapter, or null for none")
     leave_out: list[int] | None = Field(default=None, description="layers without the language adapter, from 0")
@@ -72,6 +86,18 @@ def with_query(parameters: _Parameters, language: str | None) -> _Parameters:
     if language is None or parameters.language is not None:
         return parameters
     return parameters.model_copy(update={"language": language})
+
+
+def language_of_each(parameters: StackParameters, texts: Sequence[str]) -> list[str | None]:
+    """One language, or none, for each text. Raises `InvalidRequest` where a list has another length."""
+    if not isinstance(parameters.language, list):
+        return [parameters.language] * len(texts)
+    if len(parameters.language) != len(texts):
+        raise InvalidRequest(
+            f"parameters.language lists {len(parameters.language)} languages for {len(texts)} texts; give one for each",
+            field="parameters.language",
+        )
+    return [*parameters.language]
 
 
 def read_texts(inputs: object, *, max_inputs: int, max_characters: int) -> list[str]:

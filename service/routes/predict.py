@@ -48,7 +48,7 @@ async def predict(task: str, request: Request) -> Response:
             f"not answered within {server.settings.deadline_s:g} s; send less at once, or try again later"
         ) from error
     _observe(server, done, prepared_s - started_s)
-    headers = _versions(prepared.stack) | _timings(done, started_s, prepared_s)
+    headers = _versions(prepared.stacks) | _timings(done, started_s, prepared_s)
     return Response(reply, media_type="application/json", headers=headers)
 
 
@@ -99,9 +99,18 @@ def _observe(server: Server, done: Done, tokenization_s: float) -> None:
     server.metrics.inference_seconds.observe(done.inference_s)
 
 
-def _versions(stack: Stack) -> dict[str, str]:
-    named = {"x-glossa-adapter": stack.task, "x-glossa-language-adapter": stack.language}
-    return {name: version.reference for name, version in named.items() if version is not None}
+def _versions(stacks: Sequence[Stack]) -> dict[str, str]:
+    """Every version that ran, in the order of the texts, each once."""
+    named = {
+        "x-glossa-adapter": [stack.task for stack in stacks],
+        "x-glossa-language-adapter": [stack.language for stack in stacks],
+    }
+    headers: dict[str, str] = {}
+    for name, versions in named.items():
+        references = dict.fromkeys(version.reference for version in versions if version is not None)
+        if references:
+            headers[name] = ", ".join(references)
+    return headers
 
 
 def _timings(done: Done, started_s: float, prepared_s: float) -> dict[str, str]:

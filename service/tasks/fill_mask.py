@@ -13,7 +13,7 @@ from ..resolve import resolve_masked_lm
 from ..schemas import FillMaskParameters, FillMaskRequest, read_request, read_texts, with_query
 from ..state import Server
 from ..work import AskedRow
-from .prepared import JsonItem, Prepared, encode_each
+from .prepared import JsonItem, Prepared, encode_each, stack_of_each
 
 NAME = "fill-mask"
 MAX_FILLS = 10_000
@@ -28,7 +28,9 @@ def prepare(content: bytes, language: str | None, server: Server) -> Prepared:
         max_inputs=server.settings.max_inputs,
         max_characters=server.settings.max_text_characters,
     )
-    stack = resolve_masked_lm(server.registry, server.target, parameters)
+    stacks = stack_of_each(
+        texts, parameters, lambda code: resolve_masked_lm(server.registry, server.target, code, parameters)
+    )
     readout = _readout(parameters, server)
     single = isinstance(request.inputs, str)
     encoded = encode_each(
@@ -46,7 +48,7 @@ def prepare(content: bytes, language: str | None, server: Server) -> Prepared:
             leave_out=stack.leave_out,
             readout=readout,
         )
-        for text in encoded
+        for text, stack in zip(encoded, stacks, strict=True)
     )
 
     def reply(answers: Sequence[RowAnswer]) -> list[Any]:
@@ -55,7 +57,7 @@ def prepare(content: bytes, language: str | None, server: Server) -> Prepared:
         ]
         return replies[0] if single else replies
 
-    return Prepared(stack=stack, rows=rows, reply=reply)
+    return Prepared(stacks=stacks, rows=rows, reply=reply)
 
 
 def _readout(parameters: FillMaskParameters, server: Server) -> Candidates:

@@ -12,7 +12,7 @@ from ..resolve import Stack, resolve_task
 from ..schemas import NerParameters, NerRequest, read_request, read_texts, with_query
 from ..state import Server
 from ..work import AskedRow
-from .prepared import JsonItem, Prepared, encode_each
+from .prepared import JsonItem, Prepared, encode_each, stack_of_each
 
 NAME = "ner"
 
@@ -25,7 +25,9 @@ def prepare(content: bytes, language: str | None, server: Server) -> Prepared:
         max_inputs=server.settings.max_inputs,
         max_characters=server.settings.max_text_characters,
     )
-    stack = resolve_task(server.registry, server.target, NAME, parameters)
+    stacks = stack_of_each(
+        texts, parameters, lambda code: resolve_task(server.registry, server.target, NAME, code, parameters)
+    )
     overlap = _overlap(parameters, server.max_tokens)
     single = isinstance(request.inputs, str)
     encoded = encode_each(
@@ -35,10 +37,11 @@ def prepare(content: bytes, language: str | None, server: Server) -> Prepared:
     )
 
     def reply(answers: Sequence[RowAnswer]) -> list[Any]:
-        replies = _decode(encoded, cast(Sequence[Logits], answers), stack, parameters)
+        replies = _decode(encoded, cast(Sequence[Logits], answers), stacks, parameters)
         return replies[0] if single else replies
 
-    return Prepared(stack=stack, rows=tuple(row for text in encoded for row in _rows(text, stack)), reply=reply)
+    rows = (row for text, stack in zip(encoded, stacks, strict=True) for row in _rows(text, stack))
+    return Prepared(stacks=stacks, rows=tuple(rows), reply=reply)
 
 
 def _overlap(parameters: NerParameters, max_tokens: int) -> int | None:
@@ -64,22 +67,24 @@ def _rows(encoded: EncodedText, stack: Stack) -> list[AskedRow]:
 
 
 def _decode(
-    encoded: Sequence[EncodedText], answers: Sequence[Logits], stack: Stack, parameters: NerParameters
+    encoded: Sequence[EncodedText], answers: Sequence[Logits], stacks: Sequence[Stack], parameters: NerParameters
 ) -> list[list[JsonItem]]:
-    assert stack.task is not None
-    assert stack.task.manifest.head is not None
     aggregation = parameters.aggregation_strategy or "simple"
     ignored = (ner.OUTSIDE,) if parameters.ignore_labels is None else tuple(parameters.ignore_labels)
     replies: list[list[JsonItem]] = []
     done = 0
-    for text in encoded:
+    for text, stack in zip(encoded, stacks, strict=True):
         logits = answers[done : done + len(text.windows)]
         done += len(text.windows)
-        entities = ner.decode(
-            text, logits, stack.task.manifest.head.labels, aggregation=aggregation, ignore_labels=ignored
-        )
+        entities = ner.decode(text, logits, _labels(stack), aggregation=aggregation, ignore_labels=ignored)
         replies.append([_item(entity, text.text) for entity in entities])
     return replies
+
+
+def _labels(stack: Stack) -> tuple[str, ...]:
+    assert stack.task is not None
+    assert stack.task.manifest.head is not None  # the manifest of every task adapter has one
+    return stack.task.manifest.head.labels
 
 
 def _item(entity: Entity, text: str) -> JsonItem:

@@ -8,6 +8,7 @@ from madx.errors import InvalidInput
 
 from ..readout import RowAnswer
 from ..resolve import Stack
+from ..schemas import StackParameters, language_of_each
 from ..state import Server
 from ..work import AskedRow
 
@@ -17,15 +18,24 @@ _Encoded = TypeVar("_Encoded")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """`reply` takes the rows' answers in order and gives the JSON body."""
+    """`stacks` has one for each text. `reply` takes the rows' answers in order and gives the JSON body."""
 
-    stack: Stack
+    stacks: tuple[Stack, ...]
     rows: tuple[AskedRow, ...]
     reply: Callable[[Sequence[RowAnswer]], list[Any]]
 
 
 Prepare = Callable[[bytes, str | None, Server], Prepared]
 """Body and the address's language -> a request made ready. Runs in a worker thread."""
+
+
+def stack_of_each(
+    texts: Sequence[str], parameters: StackParameters, resolve: Callable[[str | None], Stack]
+) -> tuple[Stack, ...]:
+    """Resolve each text's stack by its language, each language once."""
+    codes = language_of_each(parameters, texts)
+    resolved = {code: resolve(code) for code in dict.fromkeys(codes)}
+    return tuple(resolved[code] for code in codes)
 
 
 def encode_each(texts: Sequence[str], encode: Callable[[str], _Encoded], *, single: bool) -> list[_Encoded]:

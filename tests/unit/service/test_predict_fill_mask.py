@@ -68,6 +68,13 @@ def test_several_masks_are_answered_by_a_list_of_lists(home: Home, client: TestC
     assert [[fill["token"] for fill in mask] for mask in second] == [[f["token"] for f in mask] for mask in reply]
 
 
+def test_each_text_of_a_list_may_have_its_own_language(home: Home, client: TestClient) -> None:
+    reply = ask(client, [TEXT, TEXT], language=["en", "sw"])
+    assert [[fill["token"] for fill in fills] for fills in reply] == [
+        best(probabilities(home, TEXT, language)[0], 5) for language in ("en", "sw")
+    ]
+
+
 def test_targets_limit_the_candidates_and_keep_their_probabilities(home: Home, client: TestClient) -> None:
     tokenizer = home.loaded.tokenizer
     reply = ask(client, TEXT, targets=["Nairobi", "leo", "Nairobi", "Paris"])

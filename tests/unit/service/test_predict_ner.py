@@ -94,6 +94,20 @@ def test_nothing_of_a_long_text_is_cut(client: TestClient) -> None:
     assert [item["word"] for item in overlapped] == [item["word"] for item in words]
 
 
+def test_each_text_of_a_list_may_have_its_own_language(home: Home) -> None:
+    texts, languages = [TEXT, EMOJI, " ".join([TEXT] * 20), TEXT], ["sw", "eng", "en", "en"]
+    with home.client() as client:
+        body = {"inputs": texts, "parameters": {"language": languages}}
+        response = client.post("/v1/predict/ner", json=body)
+        metrics = client.get("/metrics").text
+    assert response.json() == [
+        expected(home, text, language[:2]) for text, language in zip(texts, languages, strict=True)
+    ]
+    assert response.headers["x-glossa-language-adapter"] == "sw@1, en@1"
+    assert response.headers["x-glossa-adapter"] == "ner@1"
+    assert "glossa_batch_rows_count 1.0" in metrics
+
+
 @pytest.mark.parametrize("query", ["?language=sw", "?language=swa", "?language=SW"])
 def test_the_language_may_come_in_the_address(home: Home, client: TestClient, query: str) -> None:
     assert ask(client, TEXT, query) == expected(home, TEXT, "sw")

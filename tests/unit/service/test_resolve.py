@@ -39,7 +39,8 @@ def names(stack: Stack) -> tuple[str | None, str | None]:
 
 
 def stack_of(home: Home, registry: Registry, task: str = "ner", **parameters: Any) -> tuple[str | None, str | None]:
-    return names(resolve_task(registry, target_of(home), task, StackParameters(**parameters)))
+    code = parameters.pop("language", None)
+    return names(resolve_task(registry, target_of(home), task, code, StackParameters(**parameters)))
 
 
 def test_the_only_adapters_run(own_home: Home, registry: Registry) -> None:
@@ -92,8 +93,8 @@ def test_left_out_layers_come_from_the_composition_unless_the_request_says(own_h
     tiny.publish_adapter(registry, "last", tiny.task_checkpoint(own_home.loaded, composition=composition, seed=5))
 
     def left_out(**parameters: Any) -> tuple[int, ...]:
-        parameters = {"adapter": "last", "language": "sw"} | parameters
-        return resolve_task(registry, target_of(own_home), "ner", StackParameters(**parameters)).leave_out
+        named = StackParameters(**({"adapter": "last"} | parameters))
+        return resolve_task(registry, target_of(own_home), "ner", "sw", named).leave_out
 
     assert left_out() == (1,)
     assert left_out(leave_out=[]) == ()
@@ -128,7 +129,8 @@ def test_an_adapter_of_another_task_is_refused(own_home: Home, registry: Registr
 
 
 def masked(home: Home, registry: Registry, **parameters: Any) -> tuple[str | None, str | None]:
-    return names(resolve_masked_lm(registry, target_of(home), StackParameters(**parameters)))
+    code = parameters.pop("language", None)
+    return names(resolve_masked_lm(registry, target_of(home), code, StackParameters(**parameters)))
 
 
 def test_fill_mask_takes_the_language_asked_for_or_none(own_home: Home, registry: Registry) -> None:
