@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,9 +102,7 @@ class Nursery:
         began = time.monotonic()
         if kill_after_s is not None:
             time.sleep(kill_after_s)
-            # The nursery reaps a child that has ended only once its pipe is read, but it may have done so by now.
-            if Path(f"/proc/{child}").exists():
-                os.kill(child, signal.SIGKILL)
+            _send(child, signal.SIGKILL)
         heard: dict[str, object] = {}
         steps: list[int] = []
         while "status" not in heard:
@@ -112,7 +111,7 @@ class Nursery:
             if isinstance(step := fields.get("step"), int):
                 steps.append(step)
                 if step == interrupt_at_step:
-                    os.kill(child, signal.SIGINT)
+                    _send(child, signal.SIGINT)
         status = heard["status"]
         assert isinstance(status, int)
         done, interrupted = heard.get("done"), heard.get("interrupted")
@@ -125,6 +124,12 @@ class Nursery:
             ended=os.waitstatus_to_exitcode(status),
             seconds=time.monotonic() - began,
         )
+
+
+def _send(child: int, number: signal.Signals) -> None:
+    # A child that has ended is reaped at once, so there may be nobody to receive the signal.
+    with suppress(ProcessLookupError):
+        os.kill(child, number)
 
 
 @pytest.fixture
@@ -141,10 +146,14 @@ def nursery(tmp_path: Path, checkout: Path, wheel_bin: Path) -> Iterator[Nursery
         stdout=subprocess.PIPE,
         text=True,
     )
-    started = Nursery(process=process)
-    started.await_ready()
-    yield started
-    process.communicate(timeout=30)
+    with process:
+        try:
+            started = Nursery(process=process)
+            started.await_ready()
+            yield started
+        except BaseException:
+            process.kill()
+            raise
 
 
 @pytest.fixture
