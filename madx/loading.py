@@ -23,7 +23,6 @@ from .fingerprint import fingerprint
 from .manifest import Digest
 from .tokenizer import FILE_NAME, TextTokenizer, read_tokenizer
 
-
 # What a damaged or foreign checkpoint makes the libraries raise.
 _FOREIGN_ERRORS = (
     OSError,

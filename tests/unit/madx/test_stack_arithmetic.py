@@ -1,6 +1,7 @@
 """The stack's arithmetic against the equations written out, and a mixed batch against each row alone."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -96,7 +97,8 @@ def test_adapt_follows_the_equations(form: str, language_acts: bool) -> None:
     def bottleneck(adapter: Adapter, x: torch.Tensor) -> torch.Tensor:
         state = adapter.state_dict()
         down = x @ state["layers.1.output.down.weight"].T + state["layers.1.output.down.bias"]
-        return torch.relu(down) @ state["layers.1.output.up.weight"].T + state["layers.1.output.up.bias"]
+        up: torch.Tensor = torch.relu(down) @ state["layers.1.output.up.weight"].T + state["layers.1.output.up.bias"]
+        return up
 
     h = norm(f + a)
     if language_acts:
@@ -109,16 +111,12 @@ def test_adapt_follows_the_equations(form: str, language_acts: bool) -> None:
 
 def test_the_inverse_inverts() -> None:
     for width in (32, 33):
-        config = BackboneConfig(**{**_fields(CONFIG), "hidden_size": width, "num_heads": 1})
+        config = replace(CONFIG, hidden_size=width, num_heads=1)
         invertible = make_adapter(config, language_config(), seed=4).invertible
         assert invertible is not None
         e = torch.randn(40, width)
         assert not close(invertible(e), e)
         assert close(invertible.inverse(invertible(e)), e)
-
-
-def _fields(config: BackboneConfig) -> dict[str, object]:
-    return {name: getattr(config, name) for name in config.__slots__}
 
 
 def test_a_mixed_batch_equals_each_row_alone(backbone: Backbone) -> None:
