@@ -18,6 +18,7 @@ from registry.references import check_name, parse_reference
 from registry.registry import Registry
 from registry.values import Version
 
+from .errors import WrongKind
 from .seeds import seed_of
 
 _LIBRARIES = ("glossa-server", "torch", "transformers", "tokenizers", "safetensors")
@@ -42,9 +43,11 @@ def new_adapter(config: AdapterConfig, head: HeadConfig | None, loaded: LoadedBa
     return adapter.to(loaded.backbone.device)
 
 
-def load_adapter(registry: Registry, reference: str, loaded: LoadedBackbone) -> PublishedAdapter:
-    """Raises what `catalog.resolve` does, `WrongBackbone` among it, and `InvalidWeights`."""
+def load_adapter(registry: Registry, reference: str, loaded: LoadedBackbone, *, kind: Kind) -> PublishedAdapter:
+    """Raises what `catalog.resolve` does, `WrongBackbone` among it, `WrongKind` and `InvalidWeights`."""
     version = catalog.resolve(registry, parse_reference(reference), fingerprint=loaded.fingerprint)
+    if version.kind != kind:
+        raise WrongKind(f"{version.reference} is a {version.kind} adapter, but a {kind} adapter is needed here")
     with registry.store.open(version.weights_digest) as stream:
         weights = stream.read()
     adapter = from_safetensors(weights, version.manifest, loaded.config)

@@ -43,3 +43,9 @@ class Interrupted(GlossaError):
     """A run that was stopped between two steps; its checkpoint is written and the same command goes on."""
 
     code = "interrupted"
+
+
+class WrongKind(GlossaError):
+    """A reference that names a task adapter where a language adapter is needed, or the other way round."""
+
+    code = "wrong_kind"

@@ -93,13 +93,13 @@ def evaluate_ner(
 
     Raises what registry and readers raise; `UnknownTag` for a type that is neither a label nor known to be dropped.
     """
-    task = load_adapter(registry, task_adapter, loaded)
+    task = load_adapter(registry, task_adapter, loaded, kind="task")
     languages: dict[str, PublishedAdapter] = {}
     loaded.backbone.eval()
     for trial, file in trials:
         reference = trial.language_adapter
         if reference is not None and reference not in languages:
-            languages[reference] = load_adapter(registry, reference, loaded)
+            languages[reference] = load_adapter(registry, reference, loaded, kind="language")
         yield _score(loaded, task, None if reference is None else languages[reference], trial, file)
 
 

@@ -76,7 +76,7 @@ def train_task(place: Workplace, spec: TaskSpec, watcher: Watcher) -> Version:
     files = _files(place, spec)
     language: PublishedAdapter | None = None
     if spec.language_adapter is not None:
-        language = load_adapter(place.registry, spec.language_adapter, loaded)
+        language = load_adapter(place.registry, spec.language_adapter, loaded, kind="language")
     parents = () if language is None else (str(language.version.manifest_digest),)
     folder = run_folder(place, spec.name, spec, files, *parents)
 

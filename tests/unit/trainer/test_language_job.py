@@ -111,12 +111,12 @@ def test_changed_text_is_another_run(place: Workplace, text: Path) -> None:
 
 def test_without_invertible_there_are_no_such_tensors(place: Workplace, text: Path) -> None:
     version = train_language(place, replace(language_spec(text), invertible=False), Watcher())
-    assert load_adapter(place.registry, version.reference, place.loaded).adapter.invertible is None
+    assert load_adapter(place.registry, version.reference, place.loaded, kind="language").adapter.invertible is None
 
 
 def test_a_trained_head_starts_from_the_backbones_and_leaves_it(place: Workplace, text: Path) -> None:
     version = train_language(place, replace(language_spec(text), train_head=True), Watcher())
-    trained = load_adapter(place.registry, version.reference, place.loaded).adapter.head
+    trained = load_adapter(place.registry, version.reference, place.loaded, kind="language").adapter.head
     assert trained is not None
     head = place.loaded.backbone.masked_lm
     assert head is not None

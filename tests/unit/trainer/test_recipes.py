@@ -49,13 +49,13 @@ def test_an_unknown_name_tells_the_nearest() -> None:
 
 def test_own_recipes(tmp_path: Path) -> None:
     path = tmp_path / "own.toml"
-    text = resources.files("trainer").joinpath("recipes", "demo.toml").read_text(encoding="utf-8")
-    path.write_text(text.replace("learning_rate = 1e-3", "learning_rate = 3e-3", 1))
+    text = resources.files("trainer").joinpath("recipes", "mad-x.toml").read_text(encoding="utf-8")
+    path.write_text(text.replace("learning_rate = 1e-4", "learning_rate = 3e-3", 1))
     assert load_recipe(str(path)).language.optimiser.learning_rate == 3e-3
-    path.write_text(text.replace("warm_up = 0.05", "warmup = 0.05", 1))
+    path.write_text(text.replace("learning_rate = 1e-4", "learning_rate = 1e-4\nwarmup = 0.1", 1))
     with pytest.raises(InvalidRecipe, match=r"language\.optimiser\.warmup"):
         load_recipe(str(path))
-    path.write_text(text.replace("epochs = 6", 'epochs = "six"'))
+    path.write_text(text.replace("epochs = 100", 'epochs = "many"'))
     with pytest.raises(InvalidRecipe, match=r"task\.epochs"):
         load_recipe(str(path))
     path.write_text("[language")

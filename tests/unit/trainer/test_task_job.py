@@ -14,7 +14,7 @@ from registry.errors import AmbiguousAdapter, UnknownAdapter, WrongBackbone
 from tests.support.tiny import language_checkpoint, make_backbone, publish_adapter, register_backbone, task_checkpoint
 from tests.support.training import task_spec, workplace, write_tagged
 from trainer.adapters import load_adapter
-from trainer.errors import Interrupted
+from trainer.errors import Interrupted, WrongKind
 from trainer.evaluate import Trial, TrialScore, evaluate_ner, trials_of
 from trainer.jobs.task import train_task
 from trainer.jobs.workplace import Workplace
@@ -56,7 +56,7 @@ def test_a_task_adapter_learns_and_tags_other_sentences(place: Workplace, tmp_pa
 def test_on_a_language_adapter_the_manifest_names_it_and_the_adapter_stays(
     place: Workplace, tagged: Path, english: str
 ) -> None:
-    before = load_adapter(place.registry, english, place.loaded)
+    before = load_adapter(place.registry, english, place.loaded, kind="language")
     version = train_task(place, task_spec(tagged, language_adapter="en-made"), Watcher())
     manifest = version.manifest
     assert manifest.parents == (before.version.manifest_digest,)
@@ -64,7 +64,7 @@ def test_on_a_language_adapter_the_manifest_names_it_and_the_adapter_stays(
     assert manifest.composition.language == "swapped"
     assert manifest.hyper_parameters["language_adapter"] == english
     assert manifest.datasets[0].digest == digest_of(tagged.read_bytes())
-    assert load_adapter(place.registry, english, place.loaded).version == before.version
+    assert load_adapter(place.registry, english, place.loaded, kind="language").version == before.version
 
 
 def test_without_language_adapter_the_composition_says_none(place: Workplace, tagged: Path) -> None:
@@ -114,6 +114,9 @@ def test_wrong_requests_are_refused(tmp_path: Path, place: Workplace, tagged: Pa
     publish_adapter(place.registry, "sw-foreign", language_checkpoint(foreign, "sw"))
     with pytest.raises(WrongBackbone):
         train_task(place, task_spec(tagged, language_adapter="sw-foreign"), Watcher())
+    publish_adapter(place.registry, "other-task", task_checkpoint(place.loaded))
+    with pytest.raises(WrongKind, match="other-task@1 is a task adapter"):
+        train_task(place, task_spec(tagged, language_adapter="other-task"), Watcher())
     tagged.write_text("Juma B-ANIMAL\n")
     with pytest.raises(UnknownTag, match="B-ANIMAL"):
         train_task(place, task_spec(tagged), Watcher())
