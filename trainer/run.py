@@ -190,8 +190,9 @@ class _Run(Generic[Batch]):
             progress.stale += 1
 
     def _is_late(self) -> bool:
+        """Whether the last evaluation must start now to end in time."""
         limit = self.course.max_minutes
-        return limit is not None and self._seconds() > 60 * limit
+        return limit is not None and self._seconds() + self.progress.seconds_per_assessment > 60 * limit
 
     def _seconds(self) -> float:
         return self.progress.seconds + time.monotonic() - self._since
