@@ -5,6 +5,7 @@ is a checkpoint as `transformers` writes them, with `pretraining.json` (data, cu
 """
 
 import json
+import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -29,6 +30,7 @@ from .initialise import initialise
 from .vocabulary import train_vocabulary
 
 TOKENIZER_FILE = "tokenizer.json"
+_TIMED_BATCHES = 5
 CARD_FILE = "pretraining.json"
 
 
@@ -43,7 +45,7 @@ class PretrainSpec:
     vocab_size: int = 16_000
     chunk_tokens: int = 128
     batch_rows: int = 16
-    steps: int = 5_500
+    steps: int = 4_000
     peak_learning_rate: float = 1e-3
     warm_up_share: float = 0.06
     weight_decay: float = 0.01
@@ -121,7 +123,7 @@ def pretrain(
     run = _Run(spec=spec, corpus=corpus, backbone=backbone, tokenizer=tokenizer, folder=run_folder)
     on_phase("weights")
     run.start()
-    on_phase("training")
+    on_phase(f"training: {spec.steps - run.step} steps, about {run.expected_minutes():.0f} minutes")
     run.train(on_step, max_minutes)
     on_phase("evaluation")
     perplexity = run.perplexities()
@@ -169,6 +171,19 @@ class _Run:
         self.step = state.step
         self.seconds = float(state.facts["seconds"] or 0.0)
         self.curve = [tuple(point) for point in json.loads(str(state.facts["curve"]))]
+
+    def expected_minutes(self) -> float:
+        """Time a few batches, after one that compiles; weights stay as they are."""
+        self._backbone.train()
+        seconds: list[float] = []
+        for number in range(1, _TIMED_BATCHES + 2):
+            started = time.perf_counter()
+            with torch.autocast(self._backbone.device.type, dtype=torch.bfloat16, enabled=self._spec.bf16):
+                measured = self._loss(self._batch(number))
+            torch.autograd.backward(measured.loss)
+            seconds.append(time.perf_counter() - started)
+        self._optimizer.zero_grad(set_to_none=True)
+        return statistics.median(seconds[1:]) * (self._spec.steps - self.step) / 60
 
     def train(self, on_step: Callable[[Step], None], max_minutes: float | None) -> None:
         self._backbone.train()

@@ -44,11 +44,16 @@ def train_vocabulary(lines: Iterable[str], size: int) -> TextTokenizer:
 
 
 def _learnt_pieces(learner: Tokenizer) -> list[tuple[str, float]]:
-    """The trained pieces with their log probabilities, most probable first."""
+    """The trained pieces with their log probabilities, most probable first.
+
+    Rounded, and ties in the pieces' order: the trainer's sums differ in their last digits from run to run.
+    """
     vocabulary: list[tuple[str, float]] = [
-        (piece, score) for piece, score in json.loads(learner.to_str())["model"]["vocab"] if piece != _TOKENS.unknown
+        (piece, round(score, 6))
+        for piece, score in json.loads(learner.to_str())["model"]["vocab"]
+        if piece != _TOKENS.unknown
     ]
-    return sorted(vocabulary, key=lambda entry: -entry[1])
+    return sorted(vocabulary, key=lambda entry: (-entry[1], entry[0]))
 
 
 def _assemble(pieces: list[tuple[str, float]]) -> Tokenizer:

@@ -1,0 +1,159 @@
+"""Pretraining from scratch: vocabulary, initial weights, corpus, and a whole small run."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from madx.backbone import Attention, Backbone
+from madx.loading import load_backbone
+from madx.manifest import DataRef
+from tests.support.training import write_text
+from trainer.holdout import is_held_out
+from trainer.loop import Step
+from trainer.pretrain.corpus import LanguageText, build_corpus, read_language, vocabulary_lines
+from trainer.pretrain.initialise import initialise, log_unigram, sinusoids
+from trainer.pretrain.run import CARD_FILE, Pretrained, PretrainSpec, pretrain
+from trainer.pretrain.vocabulary import train_vocabulary
+
+SPEC = PretrainSpec(
+    hidden_size=32,
+    num_layers=2,
+    num_heads=2,
+    intermediate_size=48,
+    vocab_size=340,
+    chunk_tokens=24,
+    batch_rows=4,
+    steps=12,
+    vocabulary_characters=4_000,
+    checkpoint_every=5,
+    compiled=False,
+    bf16=False,
+)
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LanguageText]:
+    folder = tmp_path_factory.mktemp("text")
+    made = {}
+    for seed, code in enumerate(("en", "sw")):
+        path = write_text(folder / f"{code}.txt", lines=1500, seed=seed)
+        made[code] = read_language(iter(path.read_text(encoding="utf-8").splitlines()))
+    return made
+
+
+def run(texts: dict[str, LanguageText], folder: Path, on_step: Callable[[Step], None] = lambda _: None) -> Pretrained:
+    data = {code: DataRef(name=code, split="train", digest="0" * 64) for code in texts}
+    return pretrain(SPEC, texts, data, folder / "run", folder / "out", on_step=on_step, on_phase=lambda _: None)
+
+
+def test_the_vocabulary_has_the_asked_size_and_writes_unseen_signs_in_bytes(texts: dict[str, LanguageText]) -> None:
+    lines = [*vocabulary_lines(texts, characters=4_000, coverage=1.0), *["a mat. the cat."] * 20]
+    tokenizer = train_vocabulary(lines, 340)
+    assert train_vocabulary(lines, 340).definition == tokenizer.definition
+    assert tokenizer.vocab_size == 340
+    assert (tokenizer.ids.start, tokenizer.ids.pad, tokenizer.ids.end, tokenizer.ids.unknown) == (0, 1, 2, 3)
+    assert tokenizer.ids.mask == 339
+    ids = tokenizer.encode("cat ọ̀ 北")
+    assert tokenizer.ids.unknown not in ids
+    assert [tokenizer.piece(number) for number in ids if tokenizer.piece(number).startswith("<0x")]
+    assert tokenizer.decode(ids) == "cat ọ̀ 北"
+    assert tokenizer.piece(tokenizer.encode("mat.")[-1]) == "."
+
+
+def test_rare_signs_are_left_to_bytes() -> None:
+    lines = ["abc abc abc"] * 100 + ["北"]
+    kept = list(vocabulary_lines({"xx": LanguageText(training=lines, held_out=())}, characters=10_000, coverage=0.99))
+    assert "北" not in "".join(kept)
+    assert "abc" in kept[0]
+
+
+def test_no_language_owns_the_vocabulary() -> None:
+    texts = {
+        "big": LanguageText(training=["b" * 10] * 1000, held_out=()),
+        "small": LanguageText(training=["s" * 10] * 10, held_out=()),
+    }
+    lines = list(vocabulary_lines(texts, characters=200, coverage=1.0))
+    assert sum(line.startswith("b") for line in lines) == 20
+    assert sum(line.startswith("s") for line in lines) == 10
+
+
+def test_batches_are_a_pure_function_of_the_step_and_favour_small_languages(texts: dict[str, LanguageText]) -> None:
+    tokenizer = train_vocabulary(vocabulary_lines(texts, characters=4_000, coverage=1.0), 340)
+    uneven = {"en": texts["en"], "sw": LanguageText(training=texts["sw"].training[:100], held_out=texts["sw"].held_out)}
+    corpus = build_corpus(uneven, tokenizer, length=24, exponent=0.5)
+    assert torch.equal(corpus.batch(3, 8, seed=1), corpus.batch(3, 8, seed=1))
+    assert not torch.equal(corpus.batch(3, 8, seed=1), corpus.batch(4, 8, seed=1))
+    en, sw = (len(corpus.training[code]) for code in ("en", "sw"))
+    share = corpus.probabilities[1] / corpus.probabilities.sum()
+    assert share.item() == pytest.approx(math.sqrt(sw) / (math.sqrt(sw) + math.sqrt(en)))
+
+
+def test_held_out_lines_are_never_trained_on(texts: dict[str, LanguageText]) -> None:
+    for text in texts.values():
+        assert text.held_out
+        assert all(is_held_out(line) for line in text.held_out)
+        assert not any(is_held_out(line) for line in text.training)
+
+
+def test_first_heads_attend_to_near_neighbours(texts: dict[str, LanguageText]) -> None:
+    tokenizer = train_vocabulary(vocabulary_lines(texts, characters=4_000, coverage=1.0), 340)
+    spec = replace(SPEC, hidden_size=64, chunk_tokens=32)
+    chunks = build_corpus(texts, tokenizer, length=32, exponent=0.5).all_training()
+    backbone = Backbone(spec.backbone_config(tokenizer)).eval()
+    initialise(backbone, chunks, seed=0)
+    ids = torch.from_numpy(chunks[0].astype(np.int64))
+    positions = torch.arange(32) + backbone.config.position_offset
+    embedded = backbone.embeddings.norm(backbone.embeddings.word(ids) + backbone.embeddings.position(positions))
+    attention = backbone.layers[0].attention
+    assert isinstance(attention, Attention)
+    query, key, _ = attention.qkv(embedded).view(32, 3, 2, 32).unbind(1)
+    for head, offset in ((0, -1), (1, 1)):
+        scores = query[:, head] @ key[:, head].T
+        found = scores[4:28].argmax(-1) - torch.arange(4, 28)
+        assert (found == offset).float().mean() > 0.9
+
+
+def test_the_output_bias_starts_at_unigram_frequencies() -> None:
+    logs = log_unigram(np.array([7.5, 1.5, 0.0]))
+    assert np.exp(logs).sum() == pytest.approx(1.0)
+    assert np.exp(logs) == pytest.approx([0.8 * 10 / 10.5, 0.2 * 10 / 10.5, 0.5 / 10.5])
+
+
+def test_sinusoids_have_one_norm() -> None:
+    table = sinusoids(50, np.geomspace(1.5, 0.01, 8))
+    assert np.linalg.norm(table, axis=1) == pytest.approx(np.full(50, math.sqrt(8)), rel=1e-5)
+
+
+def test_a_run_writes_a_backbone_that_loads_and_a_card(texts: dict[str, LanguageText], tmp_path: Path) -> None:
+    losses: list[float] = []
+    done = run(texts, tmp_path, lambda step: losses.append(step.loss))
+    assert (done.steps, len(losses)) == (12, 12)
+    loaded = load_backbone(tmp_path / "out")
+    assert loaded.config.max_tokens == 24
+    assert loaded.backbone.masked_lm is not None
+    card = json.loads((tmp_path / "out" / CARD_FILE).read_text(encoding="utf-8"))
+    assert card["data"]["sw"]["digest"] == "0" * 64
+    assert set(card["held_out_perplexity"]) == {"en", "sw"}
+    assert all(1 < value < 340 for value in done.perplexity.values())
+
+
+def test_a_run_that_is_stopped_goes_on_as_if_it_had_not_been(texts: dict[str, LanguageText], tmp_path: Path) -> None:
+    run(texts, tmp_path / "whole")
+
+    def stop(step: Step) -> None:
+        if step.number == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(texts, tmp_path / "parts", stop)
+    numbers: list[int] = []
+    run(texts, tmp_path / "parts", lambda step: numbers.append(step.number))
+    assert numbers == [8, 9, 10, 11, 12]
+    whole, parts = (load_backbone(tmp_path / name / "out").fingerprint for name in ("whole", "parts"))
+    assert whole == parts
