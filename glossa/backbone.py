@@ -6,7 +6,7 @@ from madx.loading import LoadedBackbone, load_backbone
 from service.model import choose_device
 from service.settings import Settings
 
-from .demo import demo_backbone
+from .demo import is_demo_backbone
 
 
 def load_for_training(settings: Settings) -> LoadedBackbone:
@@ -16,4 +16,4 @@ def load_for_training(settings: Settings) -> LoadedBackbone:
 
 def default_recipe(settings: Settings) -> str:
     """The demo's own on the demo's backbone, the paper's elsewhere."""
-    return "demo" if settings.backbone == str(demo_backbone()) else "mad-x"
+    return "demo" if is_demo_backbone(settings.backbone) else "mad-x"

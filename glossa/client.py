@@ -52,10 +52,7 @@ class Client:
         timeout_s: float = _TIMEOUT_S,
     ) -> None:
         headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
-        try:
-            self._http = httpx.Client(base_url=base_url, headers=headers, transport=transport, timeout=timeout_s)
-        except httpx.InvalidURL as error:
-            raise ClientError(f"{base_url!r} is no address: {error}", code="unreachable", status=None) from error
+        self._http = httpx.Client(base_url=_address(base_url), headers=headers, transport=transport, timeout=timeout_s)
 
     def __enter__(self) -> Self:
         return self
@@ -123,6 +120,16 @@ class Client:
             status=response.status_code,
             problem=problem,
         )
+
+
+def _address(text: str) -> httpx.URL:
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        url = httpx.URL()
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ClientError(f"{text!r} is no address; write http://HOST:PORT", code="unreachable", status=None)
+    return url
 
 
 def _problem_of(response: httpx.Response) -> dict[str, Json]:

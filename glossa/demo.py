@@ -49,6 +49,10 @@ def demo_backbone() -> Path:
     return demo_folder() / "backbone"
 
 
+def is_demo_backbone(source: str) -> bool:
+    return Path(source).expanduser().resolve() == demo_backbone().resolve()
+
+
 def demo_adapters() -> dict[str, AdapterFolder]:
     """The shipped adapters by name."""
     folders = sorted(path for path in (demo_folder() / "adapters").glob("*") if path.is_dir())

@@ -59,6 +59,12 @@ def run(arguments: Sequence[str]) -> int:
         # The reader has gone: nobody is there to be told, and the interpreter must not flush into the pipe again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if _debugs():
+            raise
+        place = "" if error.filename is None else f"{error.filename}: "
+        click.echo(f"error: {place}{error.strerror or error}", err=True)
+        return 1
     except Exception as error:
         if _debugs():
             raise

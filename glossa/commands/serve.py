@@ -4,7 +4,7 @@ import click
 
 from service.settings import Settings
 
-from ..demo import demo_backbone, is_due, publish_demo
+from ..demo import is_demo_backbone, is_due, publish_demo
 from ..home import Home, settings_of
 from . import options
 
@@ -31,7 +31,7 @@ def serve(host: str, port: int, backbone: str | None) -> None:
 
 def publish_once(settings: Settings) -> None:
     """Publish the demo into a home that holds nothing else, if the demo's backbone is what is served."""
-    if settings.backbone != str(demo_backbone()):
+    if not is_demo_backbone(settings.backbone):
         return
     home = Home.of(settings)
     with home.registry() as registry:
