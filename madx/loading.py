@@ -48,13 +48,15 @@ class LoadedBackbone:
 @contextmanager
 def _quiet_transformers() -> Iterator[None]:
     """Its reports of missing and unused tensors are turned into our own errors."""
-    before = transformers.logging.get_verbosity()
+    before, had_bars = transformers.logging.get_verbosity(), transformers.logging.is_progress_bar_enabled()
     transformers.logging.set_verbosity(logging.CRITICAL)
     transformers.logging.disable_progress_bar()
     try:
         yield
     finally:
         transformers.logging.set_verbosity(before)
+        if had_bars:
+            transformers.logging.enable_progress_bar()
 
 
 def resolve_folder(source: str) -> Path:
@@ -98,7 +100,7 @@ def load_backbone(
     backbone.load_tensors(tensors)
     backbone.requires_grad_(False).eval()
     return LoadedBackbone(
-        name=Path(source).name, fingerprint=identity, config=config, backbone=backbone, tokenizer=tokenizer
+        name=Path(source).absolute().name, fingerprint=identity, config=config, backbone=backbone, tokenizer=tokenizer
     )
 
 
@@ -119,23 +121,32 @@ def _read_tensors(folder: Path) -> tuple[BackboneConfig, dict[str, torch.Tensor]
             )
         except _FOREIGN_ERRORS as error:
             raise BackboneUnavailable(f"{folder} cannot be loaded: {error}") from error
-    mapping = FAMILIES[config.family]
-    missing = set(report["missing_keys"])
-    names = tensor_names(config)
-    lost = sorted(missing & {theirs for ours, theirs in names.items() if not ours.startswith("masked_lm.")})
-    if lost:
-        raise BackboneUnavailable(f"{folder} lacks {len(lost)} of the encoder's tensors, {lost[0]} among them")
     state = model.state_dict()
-    has_head = not missing & (set(mapping.masked_lm.values()) - set(mapping.bias_aliases))
+    has_head = _has_head(str(folder), config, set(report["missing_keys"]))
     if has_head and not getattr(hub_config, "tie_word_embeddings", True):
         raise BackboneUnavailable(f"{folder}: the masked-LM decoder is not tied to the word embeddings")
     return config, {
-        ours: state[theirs] for ours, theirs in names.items() if has_head or not ours.startswith("masked_lm.")
+        ours: state[theirs]
+        for ours, theirs in tensor_names(config).items()
+        if has_head or not ours.startswith("masked_lm.")
     }
 
 
+def _has_head(source: str, config: BackboneConfig, missing: set[str]) -> bool:
+    """Whether a checkpoint without the `missing` tensors, which `transformers` fills at random, has a masked-LM head.
+
+    Raises `BackboneUnavailable` where the encoder itself lacks some.
+    """
+    names = tensor_names(config)
+    lost = sorted(missing & {theirs for ours, theirs in names.items() if not ours.startswith("masked_lm.")})
+    if lost:
+        raise BackboneUnavailable(f"{source} lacks {len(lost)} of the encoder's tensors, {lost[0]} among them")
+    mapping = FAMILIES[config.family]
+    return not missing & (set(mapping.masked_lm.values()) - set(mapping.bias_aliases))
+
+
 def save_backbone(backbone: Backbone, tokenizer: TextTokenizer, folder: Path, *, dtype: torch.dtype) -> None:
-    """Write a backbone as `transformers` would: config.json, model.safetensors, tokenizer.json."""
+    """Write config.json, model.safetensors and tokenizer.json as `transformers` would. Needs a masked-LM head."""
     config = backbone.config
     ids = tokenizer.ids
     hub_config = transformers.AutoConfig.for_model(
@@ -166,9 +177,25 @@ def convert_backbone(source: str, folder: Path) -> None:
         raise BackboneUnavailable(f"{folder} is not empty; name a new folder")
     with _quiet_transformers():
         try:
-            model = transformers.AutoModelForMaskedLM.from_pretrained(source, dtype="auto")
-            tokenizer = transformers.AutoTokenizer.from_pretrained(source, use_fast=True)
-            model.save_pretrained(folder)
-            Path(folder, FILE_NAME).write_text(tokenizer.backend_tokenizer.to_str(), encoding="utf-8")
+            model, report = transformers.AutoModelForMaskedLM.from_pretrained(
+                source, dtype="auto", output_loading_info=True
+            )
+            has_head = _has_head(source, backbone_config(model.config), set(report["missing_keys"]))
+            definition = _tokenizer_definition(source)
+            # A random head must not be written: it would pass for a trained one.
+            (model if has_head else model.base_model).save_pretrained(folder)
+            Path(folder, FILE_NAME).write_text(definition, encoding="utf-8")
         except (*_FOREIGN_ERRORS, AttributeError) as error:
             raise BackboneUnavailable(f"{source} cannot be converted: {error}") from error
+
+
+def _tokenizer_definition(source: str) -> str:
+    """The checkpoint's own tokenizer.json, which `transformers` might build anew and otherwise; without one, its build."""
+    folder = Path(source).expanduser()
+    try:
+        own = folder / FILE_NAME if folder.is_dir() else Path(huggingface_hub.hf_hub_download(source, FILE_NAME))
+        return own.read_text(encoding="utf-8")
+    except (FileNotFoundError, huggingface_hub.errors.EntryNotFoundError):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source, use_fast=True)
+        definition: str = tokenizer.backend_tokenizer.to_str()
+        return definition

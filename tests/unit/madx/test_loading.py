@@ -136,3 +136,27 @@ def test_convert_writes_what_loads(tmp_path: Path) -> None:
         assert torch.equal(found.backbone.stored_tensors()[name], tensor)
     with pytest.raises(BackboneUnavailable, match="not empty"):
         convert_backbone(str(tmp_path / "a"), tmp_path / "b")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_convert_gives_no_random_head_to_a_checkpoint_without_one(family: Family, tmp_path: Path) -> None:
+    make_backbone(tmp_path / "a", family, masked_lm=False)
+    convert_backbone(str(tmp_path / "a"), tmp_path / "b")
+    found, given = load_backbone(tmp_path / "b"), load_backbone(tmp_path / "a")
+    assert found.backbone.masked_lm is None
+    assert found.fingerprint == given.fingerprint
+
+
+def test_convert_refuses_a_checkpoint_that_lacks_encoder_tensors(tmp_path: Path) -> None:
+    folder = make_backbone(tmp_path / "a")
+    weights = load_file(folder / "model.safetensors")
+    weights = {name: tensor for name, tensor in weights.items() if "layer.1.output.dense.weight" not in name}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BackboneUnavailable, match="lacks 1 of the encoder's tensors"):
+        convert_backbone(str(folder), tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_folder_named_by_a_dot_gives_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(make_backbone(tmp_path / "village"))
+    assert load_backbone(".").name == "village"
