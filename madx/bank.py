@@ -1,6 +1,6 @@
 """The bank: device-resident weights of many adapters, stacked by shape; a slot is one adapter's place in it.
 
-One slab per (kind of configuration, bottleneck size) holds every layer's weights as (slots, out, in) tensors; an
+One slab per adapter configuration holds every layer's weights as (capacity, out, in) tensors and never shrinks; an
 adapter in the bank is a module whose parameters are views into its slab. Weights are copied once, when an adapter
 comes; a batch only names slots. Slot 0 is the identity and has no weights.
 """
@@ -70,13 +70,13 @@ class Bank:
         return resident.slab, resident.place
 
     def add(self, adapter: Adapter) -> Slot:
-        """Copy an adapter's weights in and give its slot. The bank owns the copy."""
-        slab = self._slabs.setdefault(adapter.config, self._new_slab(adapter.config))
+        """Copy an adapter's weights in and give its slot. The bank owns the copy; what raises takes no place."""
+        slab = self._slabs.get(adapter.config)
+        if slab is None:
+            slab = self._slabs[adapter.config] = self._new_slab(adapter.config)
         if not slab.free:
             self._grow(slab)
-        place = slab.free.pop()
-        slot = self._freed.pop() if self._freed else Slot(self._next)
-        self._next = max(self._next, slot + 1)
+        place = slab.free[-1]
         state = adapter.state_dict()
         for name, stacked in slab.tensors.items():
             stacked[place].copy_(state[name])
@@ -86,6 +86,9 @@ class Bank:
             if name not in slab.tensors
         }
         resident = self._view(adapter.config, adapter.head_config, slab, place, own)
+        slab.free.pop()
+        slot = self._freed.pop() if self._freed else Slot(self._next)
+        self._next = max(self._next, slot + 1)
         slab.members[place] = slot
         self._residents[slot] = _Resident(
             adapter=resident,
@@ -116,10 +119,12 @@ class Bank:
     def _grow(self, slab: _Slab) -> None:
         """Double a slab. Members' views move to the new tensors; their slots and places stay."""
         capacity = max(_FIRST_CAPACITY, 2 * slab.capacity)
+        grown: dict[str, torch.Tensor] = {}
         for name, old in slab.tensors.items():
-            new = old.new_zeros((capacity, *old.shape[1:]))
-            new[: slab.capacity].copy_(old)
-            slab.tensors[name] = new
+            grown[name] = old.new_zeros((capacity, *old.shape[1:]))
+            grown[name][: slab.capacity].copy_(old)
+        # All at once: a device that runs out of memory half-way must leave the slab as it was.
+        slab.tensors = grown
         for place, slot in slab.members.items():
             _assign(self._residents[slot].adapter, {name: stack[place] for name, stack in slab.tensors.items()})
         slab.free.extend(range(capacity - 1, slab.capacity - 1, -1))

@@ -191,6 +191,16 @@ def test_bank_keeps_slots_through_growth_removal_and_reuse() -> None:
     assert len({bank.place_of(slot)[1] for slot in bank}) == 9
 
 
+def test_an_adapter_that_the_bank_cannot_take_leaves_it_as_it_was() -> None:
+    bank = Bank(CONFIG)
+    foreign = make_adapter(replace(CONFIG, hidden_size=16), language_config(), seed=1)
+    with pytest.raises(RuntimeError):
+        bank.add(foreign)
+    assert (len(bank), bank.size_bytes) == (0, 0)
+    slot = bank.add(make_adapter(CONFIG, language_config(), seed=2))
+    assert (slot, bank.place_of(slot)) == (Slot(1), (language_config(), 0))
+
+
 def test_the_bank_owns_its_copy() -> None:
     adapter = make_adapter(CONFIG, language_config(), seed=1)
     bank = Bank(CONFIG)
