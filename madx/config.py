@@ -18,7 +18,6 @@ Site = Literal["attention", "output"]
 
 SITES: dict[Placement, tuple[Site, ...]] = {"pfeiffer": ("output",), "houlsby": ("attention", "output")}
 
-
 LEAST_REDUCTION = 0.1
 """Ten units in a bottleneck for each of its inputs; what asks for more is a mistake."""
 
@@ -26,6 +25,11 @@ LEAST_REDUCTION = 0.1
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise InvalidConfig(message)
+
+
+def _require_layers(leave_out: tuple[int, ...]) -> None:
+    _require(leave_out == tuple(sorted(set(leave_out))), "leave_out must be ascending and unique")
+    _require(all(layer >= 0 for layer in leave_out), "leave_out holds 0-based layer numbers")
 
 
 def bottleneck_size(width: int, reduction: float) -> int:
@@ -99,8 +103,7 @@ class AdapterConfig:
 
     def __post_init__(self) -> None:
         _require(self.reduction >= LEAST_REDUCTION, f"reduction must be at least {LEAST_REDUCTION}")
-        _require(self.leave_out == tuple(sorted(set(self.leave_out))), "leave_out must be ascending and unique")
-        _require(all(layer >= 0 for layer in self.leave_out), "leave_out holds 0-based layer numbers")
+        _require_layers(self.leave_out)
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -158,7 +161,7 @@ class Composition:
             self.language in ("swapped", "none") or is_pinned,
             'composition.language is "swapped", "none" or a pinned version like "en-sw@3"',
         )
-        _require(self.leave_out == tuple(sorted(set(self.leave_out))), "leave_out must be ascending and unique")
+        _require_layers(self.leave_out)
 
 
 ACTIVATIONS: tuple[Activation, ...] = get_args(Activation)

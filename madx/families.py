@@ -1,6 +1,7 @@
 """Model families: how a Hugging Face configuration and its tensor names map to ours.
 
-A new BERT-like family is one more `FamilyMap` here and nothing anywhere else. Torch-free.
+A new BERT-like family is one more `FamilyMap` here, its name in `config.Family` and, for AdapterHub's files, its prefix
+in `adapterhub`. Torch-free.
 """
 
 from collections.abc import Callable, Mapping

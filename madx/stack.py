@@ -46,7 +46,9 @@ def _acting(segments: Sequence[Segment], adapters: Adapters, layer: int, site: S
 
 
 def _replaced(base: torch.Tensor, pieces: Sequence[tuple[Segment, torch.Tensor]]) -> torch.Tensor:
-    """`base` (T, D) with some segments' rows replaced; differentiable, and no copy where one piece covers all."""
+    """`base` (T, D) with some segments' rows replaced; differentiable, and no copy where none or one covers all."""
+    if not pieces:
+        return base
     if len(pieces) == 1 and pieces[0][1].shape[0] == base.shape[0]:
         return pieces[0][1]
     parts: list[torch.Tensor] = []

@@ -77,6 +77,7 @@ def test_weights_other_than_the_manifests_or_cut_short_are_refused(loaded: Loade
         ({"config": {"reduction": 2.0, "bottleneck": 3}}, r"config.bottleneck is no field"),
         ({"config": {"reduction": 0}}, "reduction"),
         ({"config": {"leave_out": [1, 0]}}, "ascending"),
+        ({"composition": {"leave_out": [-1]}}, "0-based"),
         ({"language": "swa"}, "'sw'"),
         ({"language": None}, "names its language"),
         ({"task": "ner"}, "neither task nor composition"),
