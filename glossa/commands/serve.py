@@ -37,4 +37,6 @@ def publish_once(settings: Settings) -> None:
     with home.registry() as registry:
         if is_due(registry, home.root):
             versions = publish_demo(registry, home.root)
-            click.echo(f"published the demo in {home.root}: {', '.join(version.name for version in versions)}")
+            click.echo(
+                f"published the demo in {home.root}: {', '.join(version.name for version in versions)}", err=True
+            )

@@ -72,10 +72,13 @@ def test_a_home_with_other_adapters_is_left_alone(trained: Glossa, home: Path) -
 
 def test_predicting_on_an_empty_home_publishes_the_demo(glossa: Glossa, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GLOSSA_BACKBONE")
-    done = glossa("predict", "--language", "swa", "Juma anaishi Nairobi.")
+    done = glossa("predict", "--language", "swa", "--json", "Juma anaishi Nairobi.")
     assert done.status == 0
-    assert "ran lang-sw@1, ner@1" in done.err
-    assert glossa("predict", "--language", "swa", "Juma").out.count("published") == 0
+    assert "published the demo" in done.err
+    assert len(json.loads(done.out)) == 1
+    again = glossa("predict", "--language", "swa", "Juma")
+    assert "ran lang-sw@1, ner@1" in again.err
+    assert "published" not in again.err
 
 
 def test_the_demo_asks_one_batch_and_ends_with_its_answers(glossa: Glossa) -> None:
