@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 export GLOSSA_HOME="${GLOSSA_HOME:-$PWD/.cache/demo}"
 unset GLOSSA_BACKBONE DATABASE_URL GLOSSA_BLOB_URL
 
-glossa pretrain --output demo/backbone --steps 6000 \
+glossa pretrain --output demo/backbone \
     --language en=text-eng --language ar=text-ara --language ha=text-hau --language hi=text-hin \
     --language id=text-ind --language rw=text-kin --language pt=text-por --language sw=text-swa \
     --language tr=text-tur --language zh=text-zho
@@ -24,5 +24,5 @@ glossa train task --task ner --data uner-english-ewt --language en --language-ad
     --recipe demo --backbone demo/backbone
 
 for name in lang-en lang-sw lang-ha lang-yo lang-pt lang-zh lang-zu lang-lg ner; do
-    glossa adapters pull "$name" --output "demo/adapters/$name" --dtype bfloat16
+    glossa adapters pull "$name" --output "demo/adapters/$name"
 done

@@ -8,7 +8,7 @@ import click
 from registry import catalog
 from registry.publish import publish
 from registry.references import parse_reference
-from registry.values import Adapter, Backbone, Version
+from registry.values import Adapter, Version
 
 from ..folders import read_folder, write_folder
 from ..home import Home, settings_of
@@ -135,38 +135,18 @@ def push(folder: Path, name: str, json_output: bool) -> None:
 @adapters.command()
 @click.argument("reference", metavar="NAME[@VERSION|@ALIAS]")
 @click.option("--output", "folder", required=True, type=click.Path(path_type=Path), help="The folder to write.")
-@click.option(
-    "--dtype",
-    type=click.Choice(["float32", "float16", "bfloat16"]),
-    help="Store the weights so. [default: as they are]",
-)
 @options.as_json
-def pull(reference: str, folder: Path, dtype: str | None, json_output: bool) -> None:
+def pull(reference: str, folder: Path, json_output: bool) -> None:
     """Write a version into a folder."""
     with Home.of(settings_of()).registry() as registry:
         version = catalog.resolve(registry, parse_reference(reference))
         with registry.store.open(version.weights_digest) as stream:
             weights = stream.read()
-        manifest = version.manifest_bytes
-        if dtype is not None:
-            manifest, weights = _converted(version, weights, dtype, catalog.get_backbone(registry, version.fingerprint))
-    write_folder(folder, manifest, weights)
+    write_folder(folder, version.manifest_bytes, weights)
     if json_output:
         echo_json({"reference": version.reference, "folder": str(folder)})
     else:
         click.echo(f"{version.reference} written to {folder}")
-
-
-def _converted(version: Version, weights: bytes, dtype: str, backbone: Backbone) -> tuple[bytes, bytes]:
-    """Manifest and weights with numbers of another width: other weights, hence another version."""
-    import torch
-
-    from madx.checkpoint import from_safetensors, to_safetensors, with_weights
-    from madx.manifest import to_bytes
-
-    adapter = from_safetensors(weights, version.manifest, backbone.config)
-    converted = to_safetensors(adapter, dtype=getattr(torch, dtype))
-    return to_bytes(with_weights(version.manifest, converted)), converted
 
 
 @adapters.command()

@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 
-from madx.manifest import from_bytes
-
 Glossa = Any
 pytestmark = pytest.mark.slow
 
@@ -48,14 +46,6 @@ def test_a_pulled_folder_is_pushed_back_as_the_same_version(trained: Glossa, tmp
     assert "was there already" in trained("adapters", "push", folder, "--name", "sw").out
     assert trained("adapters", "push", folder, "--name", "copy").out == "copy@1 published\n"
     assert trained("adapters", "push", folder, "--name", "ner-en").status == 1
-
-
-def test_weights_pulled_at_half_width_are_another_version(trained: Glossa, tmp_path: Path) -> None:
-    folder = tmp_path / "half"
-    assert trained("adapters", "pull", "sw", "--output", folder, "--dtype", "bfloat16").status == 0
-    manifest = from_bytes((folder / "manifest.json").read_bytes())
-    assert manifest.weights.size_bytes == (folder / "adapter.safetensors").stat().st_size
-    assert trained("adapters", "push", folder, "--name", "sw").out == "sw@2 published\n"
 
 
 def test_a_damaged_folder_is_refused_and_nothing_published(trained: Glossa, tmp_path: Path) -> None:
