@@ -190,7 +190,7 @@ def convert_backbone(source: str, folder: Path) -> None:
 
 
 def _tokenizer_definition(source: str) -> str:
-    """The checkpoint's own tokenizer.json, which `transformers` might build anew and otherwise; without one, its build."""
+    """The checkpoint's own tokenizer.json, which `transformers` might build otherwise; without one, what it builds."""
     folder = Path(source).expanduser()
     try:
         own = folder / FILE_NAME if folder.is_dir() else Path(huggingface_hub.hf_hub_download(source, FILE_NAME))
