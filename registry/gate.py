@@ -18,7 +18,7 @@ from madx.manifest import Manifest, from_bytes
 from madx.shapes import Shape, adapter_shapes
 
 from .errors import InvalidName
-from .references import check_name
+from .references import check_name, parse_reference
 from .refusals import DigestMismatch, NotFinite, WrongNames, WrongShape
 from .strict_json import parse_strictly
 from .weights_header import ITEM_BYTES, MAX_HEADER_BYTES, PREFIX_BYTES, TensorEntry, read_header
@@ -48,14 +48,25 @@ def check_manifest(content: bytes) -> Manifest:
             check_name(manifest.task)
         except InvalidName as error:
             raise InvalidManifest(f"task: {error}") from error
+    if manifest.composition is not None and manifest.composition.language not in ("swapped", "none"):
+        try:
+            parse_reference(manifest.composition.language)
+        except InvalidName as error:
+            raise InvalidManifest(f"composition.language: {error}") from error
     return manifest
 
 
 def expected_shapes(manifest: Manifest, backbone: BackboneConfig) -> dict[str, Shape]:
-    """What the weights must hold. Raises `InvalidManifest` where the configuration fits no such backbone."""
+    """What the weights must hold. Raises `InvalidManifest` where configuration or composition fit no such backbone."""
+    composition = manifest.composition
+    if composition is not None and any(layer >= backbone.num_layers for layer in composition.leave_out):
+        raise InvalidManifest(
+            f"composition.leave_out: the backbone's layers are 0 to {backbone.num_layers - 1}, "
+            f"not {max(composition.leave_out)}"
+        )
     try:
         return adapter_shapes(manifest.config, manifest.head, backbone)
-    except (InvalidConfig, OverflowError) as error:
+    except InvalidConfig as error:
         raise InvalidManifest(f"config: {error}") from error
 
 

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
+from madx.config import Composition
 from madx.errors import InvalidManifest, InvalidWeights
 from madx.manifest import Kind, Manifest, to_bytes
 from registry import refusals
@@ -239,8 +240,22 @@ def test_a_task_obeys_the_rules_for_names(task: str) -> None:
         check_manifest(to_bytes(manifest_with(task=task)))
 
 
-@pytest.mark.parametrize("reduction", [1e-320, 1e9])
-def test_a_configuration_without_a_network_is_refused(reduction: float) -> None:
-    config = replace(made_manifest(b"", "task", key="ner").config, reduction=reduction)
+def test_a_configuration_without_a_network_is_refused() -> None:
+    config = replace(made_manifest(b"", "task", key="ner").config, reduction=1e9)
     with pytest.raises(InvalidManifest, match="config"):
         largest_file_bytes(manifest_with(config=config), CONFIG)
+
+
+@pytest.mark.parametrize("language", ["Swahili@1", "sw@0", "a b@3"])
+def test_a_pinned_language_adapter_obeys_the_rules_for_references(language: str) -> None:
+    with pytest.raises(InvalidManifest, match=r"composition\.language"):
+        check_manifest(to_bytes(manifest_with(composition=Composition(language=language))))
+
+
+def test_a_composition_leaves_out_layers_that_there_are(tmp_path: Path) -> None:
+    content = save(made_tensors("task"))
+    fits = replace(made_manifest(content, "task", key="ner"), composition=Composition(leave_out=(0, 1)))
+    path = written(tmp_path / "weights", content)
+    check_weights(path, fits, CONFIG)
+    with pytest.raises(InvalidManifest, match=r"composition\.leave_out: .* 0 to 1, not 2"):
+        check_weights(path, replace(fits, composition=Composition(leave_out=(1, 2))), CONFIG)
