@@ -7,7 +7,7 @@ from langcodes import Language
 
 from madx.manifest import Kind
 from registry import catalog
-from registry.errors import AmbiguousAdapter
+from registry.errors import AmbiguousAdapter, NotFound, WrongBackbone
 from registry.values import Version
 
 from .state import Server
@@ -117,10 +117,10 @@ def _candidates(server: Server, kind: Kind, key: str) -> tuple[Version, ...]:
 
 
 def _default(server: Server, kind: Kind, key: str) -> str | None:
-    """What runs where a request names no adapter; None where it would be ambiguous."""
+    """What runs where a request names no adapter; None where it would be refused."""
     try:
         return catalog.choose(server.registry, kind=kind, key=key, fingerprint=server.loaded.fingerprint).reference
-    except AmbiguousAdapter:
+    except (AmbiguousAdapter, NotFound, WrongBackbone):
         return None
 
 

@@ -47,15 +47,24 @@ def open_model(settings: Settings) -> Model:
 
 
 def choose_device(name: str) -> torch.device:
+    """Raises `InvalidSettings` for what is no CPU or CUDA device of this machine."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise InvalidSettings(f"GLOSSA_DEVICE: {name!r} is no device; use auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InvalidSettings("GLOSSA_DEVICE: there is no CUDA device here; use cpu or auto")
+        raise _no_device(name) from error
+    if device.type not in ("cpu", "cuda"):
+        raise _no_device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InvalidSettings(
+            f"GLOSSA_DEVICE: there is no {name} here, only {torch.cuda.device_count()} CUDA devices; use cpu or auto"
+        )
     return device
+
+
+def _no_device(name: str) -> InvalidSettings:
+    return InvalidSettings(f"GLOSSA_DEVICE: {name!r} is no device to serve from; use auto, cpu, cuda or cuda:N")
 
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:

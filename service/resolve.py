@@ -46,7 +46,7 @@ def resolve_task(registry: Registry, target: Target, task: str, code: str | None
     elif composition.language == "none":
         language = None
     elif composition.language != "swapped":
-        language = catalog.resolve(registry, parse_reference(composition.language), fingerprint=target.fingerprint)
+        language = _referenced(registry, target, composition.language, kind="language", field="parameters.adapter")
     elif code is None:
         raise LanguageMissing(
             f"{adapter.reference} runs on the adapter of the text's language; name the language as "

@@ -1,4 +1,4 @@
-"""The environment -> Settings. The only place that reads environment variables. Torch-free.
+"""The environment -> Settings. The only place of the server that reads environment variables. Torch-free.
 
 docs/serving.md has the table, which a test holds against this class.
 """

@@ -64,6 +64,22 @@ def test_examples_are_answered_where_nothing_is_the_default(own_home: Home) -> N
         answers_its_examples(client)
 
 
+def test_a_default_that_does_not_run_any_more_is_shown_as_none(own_home: Home, tmp_path: Path) -> None:
+    other = load_backbone(tiny.make_backbone(tmp_path / "other", seed=99))
+    own_home.publish("sw-b", tiny.language_checkpoint(own_home.loaded, "sw", seed=9))
+    with own_home.registry() as registry:
+        catalog.set_default(registry, AdapterRef(name="sw"), fingerprint=own_home.loaded.fingerprint)
+        tiny.register_backbone(registry, other)
+        far = tiny.publish_adapter(registry, "sw", tiny.language_checkpoint(other, "sw", seed=5))
+    with own_home.client() as client:
+        assert [item["default"] for item in items(client, "languages")] == ["en@1", "sw@1"]
+        with own_home.registry() as registry:
+            catalog.move_alias(registry, "sw", "production", far.number)
+            tiny.publish_adapter(registry, "sw-c", tiny.language_checkpoint(own_home.loaded, "sw", seed=10))
+        assert [item["default"] for item in items(client, "languages")] == ["en@1", None]
+        answers_its_examples(client)
+
+
 def test_adapters_of_all_backbones_are_listed_with_whether_they_run_here(own_home: Home, tmp_path: Path) -> None:
     other = load_backbone(tiny.make_backbone(tmp_path / "other", seed=99))
     with own_home.registry() as registry:

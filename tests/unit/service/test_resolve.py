@@ -75,6 +75,7 @@ def test_the_composition_says_whether_a_language_is_needed(own_home: Home, regis
         "none": Composition(language="none"),
         "pinned": Composition(language="en@1"),
         "lost": Composition(language="en@8"),
+        "astray": Composition(language="ner@1"),
         "swapped": Composition(leave_out=(1,)),
     }.items():
         tiny.publish_adapter(registry, name, tiny.task_checkpoint(own_home.loaded, composition=composition, seed=5))
@@ -84,6 +85,8 @@ def test_the_composition_says_whether_a_language_is_needed(own_home: Home, regis
     assert stack_of(own_home, registry, adapter="pinned", language="sw") == ("en@1", "pinned@1")
     with pytest.raises(UnknownVersion):
         stack_of(own_home, registry, adapter="lost")
+    with pytest.raises(InvalidInput, match="ner@1 is a task adapter"):
+        stack_of(own_home, registry, adapter="astray")
     with pytest.raises(LanguageMissing):
         stack_of(own_home, registry, adapter="swapped")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import InvalidSettings
+from service.model import choose_device
 from service.settings import Settings, read_settings
 
 
@@ -62,3 +63,9 @@ def test_a_wrong_value_names_its_variable(monkeypatch: pytest.MonkeyPatch, name:
 def test_a_missing_backbone_is_named() -> None:
     with pytest.raises(InvalidSettings, match="GLOSSA_BACKBONE"):
         read_settings()
+
+
+@pytest.mark.parametrize("name", ["tpu", "meta", "cuda:97", ""])
+def test_a_device_that_is_not_there_is_refused(name: str) -> None:
+    with pytest.raises(InvalidSettings, match="GLOSSA_DEVICE"):
+        choose_device(name)
