@@ -19,6 +19,7 @@ from registry.registry import Registry
 from registry.values import Version
 
 from .errors import WrongKind
+from .recipe import LanguageRecipe, TaskRecipe
 from .seeds import seed_of
 
 _LIBRARIES = ("glossa-server", "torch", "transformers", "tokenizers", "safetensors")
@@ -98,11 +99,10 @@ def library_versions() -> dict[str, str]:
     return {library: importlib.metadata.version(library) for library in _LIBRARIES if library in installed}
 
 
-def hyper_parameters(*values: object, **more: JsonScalar) -> dict[str, JsonScalar]:
-    """The fields of recipe dataclasses, flat under dotted names; sequences as text."""
+def hyper_parameters(recipe_values: LanguageRecipe | TaskRecipe, **more: JsonScalar) -> dict[str, JsonScalar]:
+    """A recipe's fields, flat under dotted names, sequences as text, and `more` beside them."""
     flat: dict[str, JsonScalar] = {}
-    for value in values:
-        _flatten(asdict(value), "", flat)  # type: ignore[call-overload]
+    _flatten(asdict(recipe_values), "", flat)
     return flat | more
 
 

@@ -8,20 +8,14 @@ from dataclasses import dataclass
 
 from madx.loading import LoadedBackbone
 from madx.stack import Adapters
-from registry import catalog
-from registry.datasets.dataset import DataSet
 from registry.datasets.locate import LocatedFile
 from registry.datasets.readers.reading import tagged_sentences_of
 from registry.datasets.readers.tagged import to_labels
-from registry.errors import NotFound
 from registry.registry import Registry
 
 from .adapters import PublishedAdapter, load_adapter
 from .methods.madx import LANGUAGE, TASK, stack_of
 from .objectives.tagging import EntityScore, entity_score, predict
-
-STAND_IN_LANGUAGE = "en"
-WITHOUT_TEXT = ("pcm",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,42 +39,6 @@ class TrialScore:
     score: EntityScore
     sentences: int
     digest: str
-
-
-def trials_of(
-    registry: Registry, loaded: LoadedBackbone, datasets: Sequence[DataSet], *, split: str = "test"
-) -> list[Trial]:
-    """For every data set with that split: without language adapter, and with its language's own where there is one.
-
-    A language without any text to train on runs with English's adapter instead, and its trials say so. Raises
-    `AmbiguousAdapter` where a language has several adapters and no default.
-    """
-    trials: list[Trial] = []
-    for dataset in datasets:
-        if split not in dataset.splits:
-            continue
-        stands_in = dataset.language in WITHOUT_TEXT
-        note = f"no {dataset.language} text: {STAND_IN_LANGUAGE}'s language adapter" if stands_in else None
-        trials.append(Trial(language=dataset.language, dataset=dataset.name, split=split, language_adapter=None))
-        reference = _chosen(registry, loaded, STAND_IN_LANGUAGE if stands_in else dataset.language)
-        if reference is not None:
-            trials.append(
-                Trial(
-                    language=dataset.language,
-                    dataset=dataset.name,
-                    split=split,
-                    language_adapter=reference,
-                    note=note,
-                )
-            )
-    return trials
-
-
-def _chosen(registry: Registry, loaded: LoadedBackbone, language: str) -> str | None:
-    try:
-        return catalog.choose(registry, kind="language", key=language, fingerprint=loaded.fingerprint).reference
-    except NotFound:
-        return None
 
 
 def evaluate_ner(

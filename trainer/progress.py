@@ -1,4 +1,4 @@
-"""What changes while a run goes on, besides weights and moments: what `run` keeps in a checkpoint."""
+"""Where a run stands: its counts, its best weights and its estimates, to and from a training checkpoint."""
 
 from dataclasses import dataclass, field
 
@@ -36,6 +36,7 @@ class Progress:
 
     @staticmethod
     def of(state: TrainingState) -> "Progress":
+        """The reverse of `facts` and `best`. Raises `DamagedCheckpoint`."""
         progress = Progress(planned=0, step=state.step)
         missing = [name for name in _PLAIN if name not in state.facts]
         if missing:

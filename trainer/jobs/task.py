@@ -133,17 +133,21 @@ def _left_out(spec: TaskSpec, loaded: LoadedBackbone, language: PublishedAdapter
     return () if language is None else layers
 
 
-def _course(
-    spec: TaskSpec, loaded: LoadedBackbone, trainee: Trainee, sentences: _Sentences
-) -> Course[list[LabelledRow]]:
-    recipe, backbone = spec.recipe, loaded.backbone
-    rows = [
+def _rows(spec: TaskSpec, loaded: LoadedBackbone, sentences: Sequence[TaggedSentence]) -> list[LabelledRow]:
+    return [
         row
-        for sentence in sentences.train
+        for sentence in sentences
         for row in tagging.labelled_rows(
             sentence.words, sentence.tags, spec.labels, loaded.tokenizer, max_tokens=loaded.config.max_tokens
         )
     ]
+
+
+def _course(
+    spec: TaskSpec, loaded: LoadedBackbone, trainee: Trainee, sentences: _Sentences
+) -> Course[list[LabelledRow]]:
+    recipe, backbone = spec.recipe, loaded.backbone
+    rows = _rows(spec, loaded, sentences.train)
     order = LengthOrder(lengths=[len(row.input_ids) for row in rows], batch=recipe.batch, seed=spec.seed)
     dev_words = [sentence.words for sentence in sentences.dev]
     dev_tags = [sentence.tags for sentence in sentences.dev]

@@ -7,15 +7,14 @@ import pytest
 
 from madx.loading import load_backbone
 from madx.manifest import digest_of
-from registry.datasets.catalogue import load_catalogue
 from registry.datasets.errors import UnknownTag
 from registry.datasets.locate import own_file
-from registry.errors import AmbiguousAdapter, UnknownAdapter, WrongBackbone
+from registry.errors import UnknownAdapter, WrongBackbone
 from tests.support.tiny import language_checkpoint, make_backbone, publish_adapter, register_backbone, task_checkpoint
 from tests.support.training import task_spec, workplace, write_tagged
 from trainer.adapters import load_adapter
 from trainer.errors import Interrupted, WrongKind
-from trainer.evaluate import Trial, TrialScore, evaluate_ner, trials_of
+from trainer.evaluate import Trial, TrialScore, evaluate_ner
 from trainer.jobs.task import train_task
 from trainer.jobs.workplace import Workplace
 from trainer.run import Watcher
@@ -132,22 +131,3 @@ def test_dates_count_as_outside(place: Workplace, tmp_path: Path, english: str) 
         scores += evaluate_ner(place.registry, place.loaded, "ner-made", [(trial, own_file(path, "conll"))])
     assert scores[0].score == scores[1].score
     assert scores[0].language_adapter == english
-
-
-def test_trials_pair_each_language_with_its_own_adapter_and_pidgin_with_english(place: Workplace, english: str) -> None:
-    publish_adapter(place.registry, "sw-made", language_checkpoint(place.loaded, "sw"))
-    catalogue = load_catalogue()
-    datasets = [catalogue.get(f"masakhaner-{code}") for code in ("swa", "hau", "pcm")]
-    trials = trials_of(place.registry, place.loaded, datasets)
-    assert [(trial.language, trial.language_adapter) for trial in trials] == [
-        ("sw", None),
-        ("sw", "sw-made@1"),
-        ("ha", None),
-        ("pcm", None),
-        ("pcm", english),
-    ]
-    assert [trial.note for trial in trials[:-1]] == [None] * 4
-    assert trials[-1].note == "no pcm text: en's language adapter"
-    publish_adapter(place.registry, "sw-other", language_checkpoint(place.loaded, "sw", seed=2))
-    with pytest.raises(AmbiguousAdapter):
-        trials_of(place.registry, place.loaded, datasets)
