@@ -95,7 +95,10 @@ _READER = TypeAdapter(Recipe)
 
 
 def layers_from_end(layers: tuple[int, ...], num_layers: int) -> tuple[int, ...]:
-    """Negative layer numbers, counted from the end as in Python, -> 0-based ones, ascending."""
+    """Negative layer numbers, counted from the end as in Python, -> 0-based ones, ascending. Raises `InvalidRecipe`."""
+    beyond = [layer for layer in layers if not -num_layers <= layer < num_layers]
+    if beyond:
+        raise InvalidRecipe(f"the recipe leaves out layer {beyond[0]}, but the backbone has {num_layers} layers")
     return tuple(sorted({layer + num_layers if layer < 0 else layer for layer in layers}))
 
 

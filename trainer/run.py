@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 import torch
 
 from .checkpoints import TrainingState, load, restore_trained, save, trained_tensors
-from .errors import Interrupted
+from .errors import Diverged, Interrupted
 from .loop import BatchLoss, Optimisation, Step, new_optimizer, train_steps
 from .progress import Progress
 
@@ -180,6 +180,9 @@ class _Run(Generic[Batch]):
     def _assess(self, step: int) -> None:
         progress = self.progress
         found = self.course.assess()
+        if not math.isfinite(found.score):
+            # It would compare as worse than nothing and better than everything, and no checkpoint could hold it.
+            raise Diverged(f"the evaluation after step {step} gave {found.score}; lower the learning rate")
         self.watcher.on_assessment(step, found)
         # A tie is no improvement: patience must run out on a plateau.
         if progress.best_score is None or found.score > progress.best_score:

@@ -65,3 +65,7 @@ def test_own_recipes(tmp_path: Path) -> None:
 
 def test_layers_counted_from_the_end() -> None:
     assert layers_from_end((-1, 0, -2), 12) == (0, 10, 11)
+    assert layers_from_end((-12, 11), 12) == (0, 11)
+    for beyond in (12, -13):
+        with pytest.raises(InvalidRecipe, match=f"layer {beyond}, but the backbone has 12"):
+            layers_from_end((beyond,), 12)

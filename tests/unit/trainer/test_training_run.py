@@ -1,5 +1,6 @@
 """One run in its folder: which weights are best, when it stops, and what a resumption finds."""
 
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from trainer.checkpoints import load
-from trainer.errors import Interrupted
+from trainer.errors import Diverged, Interrupted
 from trainer.loop import BatchLoss, Optimisation, Schedule
 from trainer.run import Assessment, Course, Estimate, Outcome, Watcher, pursue
 
@@ -60,6 +61,11 @@ def test_the_best_assessment_decides_and_the_weights_are_of_that_step(tmp_path: 
 
 def test_a_tie_is_not_better(tmp_path: Path) -> None:
     assert pursued([0.5, 0.5, 0.5, 0.5, 0.5], tmp_path).best_step == 2
+
+
+def test_a_score_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
+    with pytest.raises(Diverged, match="after step 6 gave nan"):
+        pursued([0.0, 0.5, math.nan], tmp_path)
 
 
 def test_patience_runs_out_on_a_plateau(tmp_path: Path) -> None:
