@@ -23,7 +23,9 @@ def _loads_torch(*arguments: str) -> bool:
     return result.stdout.strip() == "True"
 
 
-@pytest.mark.parametrize("module", ["madx.config", "madx.errors", "madx.manifest", "madx.shapes", "glossa", "glossa.main"])
+@pytest.mark.parametrize(
+    "module", ["madx.config", "madx.errors", "madx.manifest", "madx.shapes", "glossa", "glossa.main"]
+)
 def test_module_leaves_torch_out(module: str) -> None:
     assert not _loads_torch(module)
 
