@@ -9,11 +9,23 @@ from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import (
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
 
 from .errors import InvalidRecipe, UnknownRecipe
 from .loop import Decay
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,13 +34,13 @@ class Optimiser:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    learning_rate: float
-    warm_up: float = 0.0
+    learning_rate: PositiveFloat
+    warm_up: Share = 0.0
     decay: Decay = "linear"
-    floor: float = 0.0
-    weight_decay: float = 0.0
-    clip_norm: float = 1.0
-    dropout: float = 0.1
+    floor: Share = 0.0
+    weight_decay: NonNegativeFloat = 0.0
+    clip_norm: PositiveFloat = 1.0
+    dropout: Share = 0.1
     bf16: bool = False
 
 
@@ -42,17 +54,17 @@ class LanguageRecipe:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     optimiser: Optimiser
-    steps: int
-    epochs: int | None = None
-    least_steps: int = 1
-    batch: int
-    length: int
-    evaluate_every: int
-    patience: int = 0
-    held_out_share: float = 0.05
-    held_out_chunks: int = 256
-    mask_probability: float = 0.15
-    reduction: float = 2.0
+    steps: PositiveInt
+    epochs: PositiveInt | None = None
+    least_steps: PositiveInt = 1
+    batch: PositiveInt
+    length: Annotated[int, Field(ge=3)]
+    evaluate_every: PositiveInt
+    patience: NonNegativeInt = 0
+    held_out_share: Share = 0.05
+    held_out_chunks: PositiveInt = 256
+    mask_probability: Share = 0.15
+    reduction: PositiveFloat = 2.0
     leave_out: tuple[int, ...] = ()
 
     def total_steps(self, chunks: int) -> int:
@@ -72,12 +84,12 @@ class TaskRecipe:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     optimiser: Optimiser
-    epochs: int
-    batch: int
-    evaluate_every: int = 0
-    patience: int = 0
-    held_out_share: float = 0.1
-    reduction: float = 16.0
+    epochs: PositiveInt
+    batch: PositiveInt
+    evaluate_every: NonNegativeInt = 0
+    patience: NonNegativeInt = 0
+    held_out_share: Share = 0.1
+    reduction: PositiveFloat = 16.0
     leave_out: tuple[int, ...] = ()
     language_leave_out: tuple[int, ...] = ()
 

@@ -1,5 +1,6 @@
 """Recipes: the shipped ones hold what the papers say, own ones are checked field by field."""
 
+import re
 from importlib import resources
 from pathlib import Path
 
@@ -60,6 +61,26 @@ def test_own_recipes(tmp_path: Path) -> None:
         load_recipe(str(path))
     path.write_text("[language")
     with pytest.raises(InvalidRecipe, match="is not TOML"):
+        load_recipe(str(path))
+
+
+@pytest.mark.parametrize(
+    ("was", "is_now", "field"),
+    [
+        ("epochs = 100", "epochs = 0", "task.epochs"),
+        ("batch = 64", "batch = 0", "language.batch"),
+        ("steps = 250000", "steps = -1", "language.steps"),
+        ("length = 256", "length = 2", "language.length"),
+        ("learning_rate = 1e-4", "learning_rate = 0.0", "language.optimiser.learning_rate"),
+        ("learning_rate = 1e-4", "learning_rate = 1e-4\ndropout = 1.5", "language.optimiser.dropout"),
+    ],
+)
+def test_values_out_of_range_name_their_field(was: str, is_now: str, field: str, tmp_path: Path) -> None:
+    text = resources.files("trainer").joinpath("recipes", "mad-x.toml").read_text(encoding="utf-8")
+    assert was in text
+    path = tmp_path / "own.toml"
+    path.write_text(text.replace(was, is_now, 1))
+    with pytest.raises(InvalidRecipe, match=re.escape(field)):
         load_recipe(str(path))
 
 
