@@ -17,7 +17,7 @@ INTEROP = $(CACHE)/interop-$(shell cat requirements-interop.lock <($(PYTHON) -VV
 SOURCES = $(wildcard madx registry trainer service glossa benchmarks tests)
 TESTS = $(wildcard tests/unit tests/contracts tests/integration tests/faults)
 
-.PHONY: help install lock format lint types test interop interop-env demo results adapters wheel benchmarks clean
+.PHONY: help install lock format lint types test test-gpu interop interop-env demo results adapters wheel benchmarks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -57,6 +57,9 @@ types: $(INSTALLED) ## check types with mypy --strict
 
 test: lint types ## set up, lint, check types, and run every test but the interop ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TESTS)
+
+test-gpu: $(INSTALLED) ## run the tests that need a CUDA device
+	$(BIN)/python -m pytest tests/gpu
 
 interop: interop-env ## hold the network against AdapterHub's adapters, in an environment of its own
 	GLOSSA_OTHER_PYTHON="$(CURDIR)/$(BIN)/python" PYTHONPATH="$(CURDIR)" OMP_NUM_THREADS=1 \

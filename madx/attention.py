@@ -1,11 +1,12 @@
 """Self-attention over packed rows: how tokens of one row find each other without any padding in a linear layer.
 
-CUDA with half-precision weights runs a variable-length kernel; everything else pads queries, keys and values for
+Where the device has a variable-length kernel, that runs; everything else pads queries, keys and values for
 `scaled_dot_product_attention` alone. Rows of one length need no padding and are only viewed.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 
 import torch
@@ -41,11 +42,22 @@ def lay_out(lengths: Sequence[int], device: torch.device) -> RowLayout:
     )
 
 
+@cache
+def has_varlen_kernel(device: torch.device, dtype: torch.dtype, head_size: int) -> bool:
+    """PyTorch's variable-length kernel wants half precision, compute capability 8.0 and heads in multiples of 8."""
+    return (
+        device.type == "cuda"
+        and dtype in HALF_TYPES
+        and head_size % 8 == 0
+        and torch.cuda.get_device_capability(device) >= (8, 0)
+    )
+
+
 def attend(qkv: torch.Tensor, num_heads: int, layout: RowLayout, *, dropout: float = 0.0) -> torch.Tensor:
     """Fused projections (T, 3 D) -> attended values (T, D), each token seeing its own row only."""
     tokens, width = qkv.shape
     head_size = width // 3 // num_heads
-    if qkv.is_cuda and qkv.dtype in HALF_TYPES and dropout == 0.0:
+    if dropout == 0.0 and has_varlen_kernel(qkv.device, qkv.dtype, head_size):
         return _attend_varlen(qkv.view(tokens, 3, num_heads, head_size), layout).reshape(tokens, width // 3)
     if layout.grid is None:
         padded = qkv
