@@ -134,6 +134,7 @@ class Engine:
 
     def _run(self, opened: "Future[LoadedBackbone]") -> None:
         """The device thread."""
+        opened.set_running_or_notify_cancel()  # from here on, a start that is given up cannot make `set_result` raise
         try:
             model = self._open_model()
             turns = Turns(model, self._inbox, limits=self._limits, tell=self._tell, metrics=self._metrics)

@@ -1,6 +1,7 @@
 """Every accepted request is answered exactly once, whatever happens to it or beside it."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -10,10 +11,17 @@ import numpy as np
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
+from madx.adapter import Adapter
+from madx.config import BackboneConfig
 from madx.errors import GlossaError
+from registry.values import Version
+from service.engine import Engine
 from service.errors import AdapterLoadFailed, BodyTooLarge, Draining, InternalError, NotReady, QueueFull
+from service.metrics import Metrics
+from service.model import Model, open_model
 from service.readout import Logits, Ranked
 from service.routes.predict import run_rows
+from service.turns import Limits
 from service.work import Done
 from tests.support.served import PATIENCE_S, Home, Rig, patiently, running_engine
 
@@ -312,5 +320,31 @@ def test_a_backbone_that_cannot_be_opened_says_so(home: Home, tmp_path: Any) -> 
         with pytest.raises(GlossaError, match=r"config\.json"):
             async with running_engine(replace(home, backbone=tmp_path)):
                 pytest.fail("the engine started without a backbone")
+
+    asyncio.run(main())
+
+
+def test_a_start_that_is_given_up_ends_the_thread_without_an_error(home: Home) -> None:
+    opening, gate = threading.Event(), threading.Event()
+
+    def opened() -> Model:
+        opening.set()
+        assert gate.wait(PATIENCE_S)
+        return open_model(home.settings())
+
+    def load(version: Version, backbone: BackboneConfig) -> Adapter:
+        raise AssertionError(f"nobody asked for {version.reference}")
+
+    async def main() -> None:
+        limits = Limits(queue_tokens=64, batch_tokens=64, adapter_bytes=1, loaders=1, stuck_after_s=PATIENCE_S)
+        engine = Engine(open_model=opened, load_adapter=load, limits=limits, metrics=Metrics())
+        start = asyncio.create_task(engine.start())
+        assert await asyncio.to_thread(opening.wait, PATIENCE_S)
+        start.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await start
+        gate.set()
+        await engine.stop()
+        assert not engine.is_ready
 
     asyncio.run(main())
