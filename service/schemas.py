@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from .errors import BodyTooLarge, InvalidRequest
 
 MAX_TOP_K = 100
+MAX_LANGUAGE_CHARACTERS = 64  # of the registry's column; reading and comparing a tag of megabytes would take seconds
 
 _INPUTS_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
 Inputs = Annotated[Any, WithJsonSchema(_INPUTS_SCHEMA)]
@@ -89,7 +90,12 @@ def with_query(parameters: _Parameters, language: str | None) -> _Parameters:
 
 
 def language_of_each(parameters: StackParameters, texts: Sequence[str]) -> list[str | None]:
-    """One language, or none, for each text. Raises `InvalidRequest` where a list has another length."""
+    """One language, or none, for each text. Raises `InvalidRequest` for a long tag, or a list of another length."""
+    named = parameters.language if isinstance(parameters.language, list) else [parameters.language or ""]
+    if any(len(code) > MAX_LANGUAGE_CHARACTERS for code in named):
+        raise InvalidRequest(
+            f"a language tag has at most {MAX_LANGUAGE_CHARACTERS} characters", field="parameters.language"
+        )
     if not isinstance(parameters.language, list):
         return [parameters.language] * len(texts)
     if len(parameters.language) != len(texts):

@@ -83,6 +83,15 @@ def test_an_unknown_language_is_404(client: TestClient, language: str) -> None:
     refused(client.post(NER, json={"inputs": "x", "parameters": {"language": language}}), 404, "unknown_language")
 
 
+@pytest.mark.parametrize("length", [64, 65])
+def test_a_tag_that_no_adapter_can_have_is_refused_unread(client: TestClient, length: int) -> None:
+    status, code = (404, "unknown_language") if length == 64 else (422, "invalid")
+    body = {"inputs": ["x", "y"], "parameters": {"language": ["sw", "s" * length]}}
+    for response in (client.post(NER, json=body), client.post(f"{NER}?language={'s' * length}", json={"inputs": "x"})):
+        problem = refused(response, status, code)
+        assert problem.get("field") == (None if length == 64 else "parameters.language")
+
+
 def test_a_near_language_is_offered(client: TestClient) -> None:
     problem = refused(client.post(f"{NER}?language=swx", json={"inputs": "x"}), 404, "unknown_language")
     assert "sw" in problem["nearest"]
