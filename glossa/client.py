@@ -111,6 +111,10 @@ class Client:
                 code="unreachable",
                 status=None,
             ) from error
+        except UnicodeEncodeError as error:
+            raise ClientError(
+                "a text or parameter holds what is no Unicode character; give UTF-8", code="invalid", status=None
+            ) from error
         if response.is_success:
             return response
         problem = _problem_of(response)

@@ -71,3 +71,10 @@ def test_each_error_has_a_code_of_its_own() -> None:
     ClientError("first", code="one", status=None)
     assert ClientError("second", code="two", status=None).code == "two"
     assert ClientError.code == "error"
+
+
+def test_a_text_that_is_no_unicode_is_refused_before_it_is_sent() -> None:
+    seen: list[httpx.Request] = []
+    with client_of(httpx.Response(200, json=[]), seen) as client, pytest.raises(ClientError, match="UTF-8") as caught:
+        client.predict("ner", "Juma \udcff")
+    assert (caught.value.code, caught.value.status, seen) == ("invalid", None, [])
