@@ -37,6 +37,9 @@ def listen(host: str, port: int) -> socket.socket:
         raise CannotListen(
             f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port"
         ) from error
+    except TypeError as error:  # what `bind` raises for a name that is no Unicode
+        bound.close()
+        raise CannotListen(f"{host!r} is no host name; choose another --host") from error
     return bound
 
 
