@@ -111,8 +111,15 @@ def _check_task(manifest: Manifest) -> None:
         raise InvalidConfig("a task adapter has no invertible adapter")
 
 
+_MOST_KNOWN_TAGS = 4_096
+
+
 def canonical_language(tag: str) -> str:
     """The shortest BCP 47 form: "swa" and "SW" are "sw". Raises `InvalidConfig` if `tag` is no language tag."""
+    # The library remembers every tag it has seen; a client that invents tags must not fill a server's memory.
+    for cache in (langcodes.Language._INSTANCES, langcodes.Language._PARSE_CACHE):
+        if len(cache) > _MOST_KNOWN_TAGS:
+            cache.clear()
     try:
         language = langcodes.Language.get(tag, normalize=True)
     except (langcodes.tag_parser.LanguageTagError, ValueError) as error:

@@ -43,7 +43,12 @@ def create_app(settings: Settings) -> FastAPI:
             yield
 
     app = FastAPIOffline(
-        title="Glossa", description=_DESCRIPTION, lifespan=lifespan, redoc_url=None, favicon_url="data:,"
+        title="Glossa",
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+        favicon_url="data:,",
+        redirect_slashes=False,  # a redirect would lead to whatever host the client's header names
     )
     app.add_middleware(Barrier, metrics=metrics)
     app.add_exception_handler(GlossaError, _domain_error)

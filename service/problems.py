@@ -12,6 +12,7 @@ from registry import errors as registry_errors
 from . import errors
 
 MEDIA_TYPE = "application/problem+json"
+MOST_DETAIL = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,11 @@ def problem_of(error: GlossaError) -> Problem | None:
     return next((_BY_ERROR[kind] for kind in type(error).__mro__ if kind in _BY_ERROR), None)
 
 
+def _shortened(text: str) -> str:
+    """A message may quote what the client sent, which can be long."""
+    return text if len(text) <= MOST_DETAIL else f"{text[:MOST_DETAIL]} ..."
+
+
 def problem_response(error: GlossaError) -> Response:
     """What the client gets. An error without a row is our own failure, and tells nothing."""
     problem = problem_of(error)
@@ -68,8 +74,8 @@ def problem_response(error: GlossaError) -> Response:
         "title": problem.title,
         "status": problem.status,
         "code": problem.code,
-        "detail": str(error),
-        "error": str(error),  # the member that Hugging Face clients show to their users
+        "detail": (detail := _shortened(str(error))),
+        "error": detail,  # the member that Hugging Face clients show to their users
     }
     for member in ("field", "nearest", "candidates"):
         value = getattr(error, member, None)

@@ -15,7 +15,9 @@ def targets(checkout: Path) -> set[str]:
 
 
 def test_every_target_has_help(checkout: Path, targets: set[str]) -> None:
-    output = subprocess.run(["make", "--no-print-directory", "help"], cwd=checkout, capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=checkout, capture_output=True, text=True, check=True
+    ).stdout
     helped = dict(line.split(maxsplit=1) for line in output.splitlines())
     assert set(helped) == targets
     assert all(text.strip() for text in helped.values())

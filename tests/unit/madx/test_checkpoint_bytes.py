@@ -1,16 +1,18 @@
 """Manifest and weights: what is written is what is read, and what does not fit is refused by name."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
+import langcodes
 import pytest
 import torch
 from safetensors.torch import load, save
 
 from madx.checkpoint import from_safetensors, to_safetensors, with_weights
 from madx.config import HeadConfig, language_config
-from madx.errors import InvalidManifest, InvalidWeights
+from madx.errors import InvalidConfig, InvalidManifest, InvalidWeights
 from madx.loading import LoadedBackbone, load_backbone
 from madx.manifest import BackboneRef, Manifest, WeightsRef, canonical_language, from_bytes, to_bytes
 from tests.support.tiny import language_checkpoint, make_adapter, make_backbone
@@ -114,3 +116,11 @@ def test_a_task_adapter_names_task_head_and_composition() -> None:
 )
 def test_languages_have_one_spelling(tag: str, canonical: str) -> None:
     assert canonical_language(tag) == canonical
+
+
+def test_invented_languages_do_not_fill_memory() -> None:
+    for number in range(5_000):
+        with contextlib.suppress(InvalidConfig):
+            canonical_language(f"x-made{number}")
+    assert len(langcodes.Language._INSTANCES) < 4_200
+    assert len(langcodes.Language._PARSE_CACHE) < 4_200

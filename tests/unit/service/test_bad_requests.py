@@ -108,6 +108,12 @@ def test_an_unknown_reference_is_404(client: TestClient, reference: str, code: s
         assert problem["nearest"][0].startswith("ner")
 
 
+def test_what_the_client_sent_is_not_echoed_without_end(client: TestClient) -> None:
+    problem = refused(client.post(NER, json={"inputs": "x", "k" * 50_000: 1}), 422, "invalid")
+    assert len(problem["detail"]) < 1_100
+    assert problem["detail"].startswith("k" * 100)
+
+
 def test_an_unknown_part_of_the_address_is_refused(client: TestClient) -> None:
     assert refused(client.post(f"{NER}?lang=sw", json={"inputs": "x"}), 422, "invalid")["field"] == "lang"
 
@@ -115,6 +121,7 @@ def test_an_unknown_part_of_the_address_is_refused(client: TestClient) -> None:
 def test_unknown_addresses_and_methods_are_problems_too(client: TestClient) -> None:
     refused(client.get("/v1/nothing"), 404, "unknown_route")
     refused(client.get("/"), 404, "unknown_route")
+    refused(client.post(f"{NER}/", json={"inputs": "x"}, follow_redirects=False), 404, "unknown_route")
     response = client.get(NER)
     refused(response, 405, "method_not_allowed")
     assert response.headers["allow"] == "POST"
