@@ -5,12 +5,13 @@
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+
+from registry.durable import write_file
 
 MIN_ROUNDS = 5
 _VECTOR_FLAGS = ("amx", "asimd", "avx", "bf16", "f16c", "fma", "neon", "sse4", "sve")
@@ -71,6 +72,4 @@ def write_figures(path: Path, figures: Mapping[str, Figure], *, dtype: str, devi
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    temporary.replace(path)
+    write_file(path, json.dumps(content, indent=2).encode() + b"\n")

@@ -3,12 +3,11 @@
 What is read goes to `registry.publish`, whose gate decides whether it is any good. Torch-free.
 """
 
-import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
 from madx.errors import GlossaError
+from registry.durable import write_file
 
 MANIFEST_FILE = "manifest.json"
 WEIGHTS_FILE = "adapter.safetensors"
@@ -53,19 +52,7 @@ def write_folder(folder: Path, manifest: bytes, weights: bytes) -> None:
         foreign = sorted({path.name for path in folder.iterdir()} - {MANIFEST_FILE, WEIGHTS_FILE})
         if foreign:
             raise NotAnAdapterFolder(f"{folder} holds other files, {foreign[0]} among them; name a new folder")
-        _write(folder / WEIGHTS_FILE, weights)
-        _write(folder / MANIFEST_FILE, manifest)
+        write_file(folder / WEIGHTS_FILE, weights)
+        write_file(folder / MANIFEST_FILE, manifest)
     except OSError as error:
         raise NotAnAdapterFolder(f"cannot write {folder}: {error.strerror or error}") from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with temporary.open("xb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -4,7 +4,6 @@ The JSON file is replaced last and in one rename, so a kill at any moment leaves
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ import safetensors.torch
 import torch
 
 from madx.manifest import JsonScalar, digest_of
+from registry.durable import write_file
 
 from .errors import DamagedCheckpoint
 
@@ -40,8 +40,8 @@ def save(folder: Path, state: TrainingState) -> None:
     digest = digest_of(content)
     name = f"step-{state.step}-{digest[:16]}.safetensors"
     written = {"format": FORMAT, "step": state.step, "tensors": name, "sha256": digest, "facts": state.facts}
-    write(folder / name, content)
-    write(folder / STATE_FILE, json.dumps(written, indent=2, sort_keys=True, allow_nan=False).encode() + b"\n")
+    write_file(folder / name, content)
+    write_file(folder / STATE_FILE, json.dumps(written, indent=2, sort_keys=True, allow_nan=False).encode() + b"\n")
     for old in folder.glob("step-*.safetensors*"):
         if old.name != name:
             old.unlink(missing_ok=True)
@@ -81,21 +81,6 @@ def clear(folder: Path) -> None:
     (folder / STATE_FILE).unlink(missing_ok=True)
     for file in folder.glob("step-*.safetensors*"):
         file.unlink(missing_ok=True)
-
-
-def write(path: Path, content: bytes) -> None:
-    """Put a whole file in place durably, or leave what was there."""
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def trained_tensors(

@@ -13,8 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from madx.errors import GlossaError
 from madx.manifest import JsonScalar
-
-from .checkpoints import write
+from registry.durable import write_file
 
 
 class InvalidResults(GlossaError):
@@ -61,7 +60,7 @@ def write_rows(path: Path, rows: Iterable[ResultRow]) -> None:
     last = {row.key: row for row in rows}
     lines = [json.dumps(asdict(last[key]), ensure_ascii=False, sort_keys=True, allow_nan=False) for key in sorted(last)]
     content = "[\n" + ",\n".join(lines) + "\n]\n" if lines else "[]\n"
-    write(path, content.encode())
+    write_file(path, content.encode())
 
 
 def markdown_table(rows: Sequence[ResultRow], methods: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ import torch
 from glossa.home import Home
 from madx.errors import GlossaError
 from madx.loading import load_backbone
-from trainer.checkpoints import write
+from registry.durable import write_file
 from trainer.errors import Interrupted
 from trainer.interrupts import stop_on_interrupt
 from trainer.jobs.workplace import Workplace
@@ -49,7 +49,7 @@ class Book:
     def save(self, rows: Sequence[ResultRow]) -> None:
         self.json.parent.mkdir(parents=True, exist_ok=True)
         write_rows(self.json, rows)
-        write(self.markdown, page(read_rows(self.json), total=len(self.cells)).encode())
+        write_file(self.markdown, page(read_rows(self.json), total=len(self.cells)).encode())
 
 
 def compute(bench: Bench, book: Book, choice: Choice, *, should_stop: Callable[[], bool], say: Say) -> bool:

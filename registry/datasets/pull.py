@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from ..durable import sync_folder
 from .dataset import DataFile, DataSet
 from .errors import DataMismatch, DataMissing, DownloadFailed, NotDownloadable
 from .locate import cache_path, verify
@@ -137,7 +138,7 @@ def _attempt(download: _Download) -> None:
             os.fsync(out.fileno())
         download.target.parent.mkdir(parents=True, exist_ok=True)
         temporary.replace(download.target)
-        _fsync_folder(download.target.parent)
+        sync_folder(download.target.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -184,11 +185,3 @@ def _body(download: _Download) -> Iterator[bytes]:
         raise DownloadFailed(f"{download.url} is no address: {error}") from error
     except httpx.HTTPError as error:
         raise _Interrupted(f"the connection failed: {str(error) or type(error).__name__}") from error
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

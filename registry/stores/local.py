@@ -3,13 +3,13 @@
 Durable by temporary name, fsync, rename, fsync of the folder.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from madx.manifest import Digest, is_digest
 
+from ..durable import sync_folder
 from ..errors import StoreUnavailable, UnknownBlob
 from .base import Blob, Staged, check_digest
 from .staging import stage_file
@@ -30,7 +30,7 @@ class LocalStore:
             final.parent.mkdir(exist_ok=True)
             self.rename(staged.path, final)
             for folder in (final.parent, self.root, self.root.parent):
-                _sync_folder(folder)
+                sync_folder(folder)
         except OSError as error:
             raise StoreUnavailable(f"cannot write {final}: {error.strerror}") from error
 
@@ -86,12 +86,3 @@ def _translated(digest: Digest, error: OSError) -> UnknownBlob | StoreUnavailabl
     if isinstance(error, FileNotFoundError):
         return UnknownBlob(f"no blob {digest}")
     return StoreUnavailable(f"cannot reach blob {digest}: {error.strerror}")
-
-
-def _sync_folder(folder: Path) -> None:
-    """A rename is durable only once the folder that holds the name is synced too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,6 +17,7 @@ from madx.backbone import Backbone
 from madx.loading import LoadedBackbone
 from registry import catalog
 from registry.datasets.locate import LocatedFile
+from registry.durable import write_file
 from registry.errors import NotFound
 from registry.references import AdapterRef
 from registry.registry import Registry
@@ -93,6 +94,6 @@ def once(place: Workplace, folder: Path, work: Callable[[], Version]) -> Version
         if version is None:
             version = work()
             result = {"name": version.name, "number": version.number, "manifest": version.manifest_digest}
-            checkpoints.write(folder / RESULT_FILE, json.dumps(result, indent=2).encode() + b"\n")
+            write_file(folder / RESULT_FILE, json.dumps(result, indent=2).encode() + b"\n")
             checkpoints.clear(folder)
         return version

@@ -20,6 +20,7 @@ from madx.loading import save_backbone
 from madx.manifest import DataRef, JsonScalar
 from madx.plan import BARE
 from madx.tokenizer import TextTokenizer
+from registry.durable import write_file
 
 from .. import checkpoints
 from ..loop import BatchLoss, Optimisation, Schedule, Step, new_optimizer, train_steps
@@ -138,9 +139,7 @@ def _tokenizer(spec: PretrainSpec, texts: Mapping[str, LanguageText], path: Path
     if not path.is_file():
         lines = vocabulary_lines(texts, characters=spec.vocabulary_characters, coverage=spec.character_coverage)
         definition = train_vocabulary(lines, spec.vocab_size).definition
-        temporary = path.with_suffix(".part")
-        temporary.write_text(definition, encoding="utf-8")
-        temporary.replace(path)
+        write_file(path, definition.encode())
     return TextTokenizer(path.read_text(encoding="utf-8"), "xlm-roberta")
 
 
