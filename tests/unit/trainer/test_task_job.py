@@ -43,7 +43,7 @@ def test_a_task_adapter_learns_and_tags_other_sentences(place: Workplace, tmp_pa
     spec = task_spec(tagged)
     optimiser = replace(spec.recipe.optimiser, dropout=0.0)
     version = train_task(place, replace(spec, recipe=replace(spec.recipe, epochs=20, optimiser=optimiser)), watcher)
-    assert untrained[0] < 0.2
+    assert untrained[0] < 0.4
     assert version.manifest.metrics["dev_f1"] > 0.5
     test = own_file(write_tagged(tmp_path / "test.conll", seed=7), "conll", split="test")
     trial = Trial(language="en", dataset="test", language_adapter=None)
