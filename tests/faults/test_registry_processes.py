@@ -78,7 +78,7 @@ def test_eight_processes_start_on_an_empty_home_and_publish_to_one_name(
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    outputs = [process.communicate(timeout=100)[0] for process in processes]
+    outputs = [process.communicate(timeout=240)[0] for process in processes]
     assert [process.returncode for process in processes] == [0] * 8
     numbers = sorted(int(line) for output in outputs for line in output.split())
     assert numbers == list(range(1, 25))

@@ -171,7 +171,7 @@ def check_whole(registry: Registry) -> None:
             assert version.manifest.weights.digest == version.weights_digest
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_killed_training_resumes_and_leaves_no_broken_version(nursery: Nursery, registry: Registry) -> None:
     whole = nursery.run("sw-whole")
     assert (whole.done, whole.ended) == ("sw-whole@1", 0)
@@ -199,7 +199,7 @@ def test_killed_training_resumes_and_leaves_no_broken_version(nursery: Nursery, 
     assert resumed_beyond_the_start > 0, f"seed {seed}"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_interrupted_training_says_how_to_go_on_and_does(nursery: Nursery, registry: Registry) -> None:
     cut = nursery.run("sw-cut", interrupt_at_step=20)
     assert cut.ended == 0

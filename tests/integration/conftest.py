@@ -28,7 +28,7 @@ def run_glossa(
     """`run_glossa("data", "list", env={...}, timeout_s=60)`: the finished process, whatever its exit status."""
 
     def run(
-        *arguments: str | Path, env: Mapping[str, str] | None = None, timeout_s: float = 90
+        *arguments: str | Path, env: Mapping[str, str] | None = None, timeout_s: float = 240
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [wheel_bin / "glossa", *arguments],

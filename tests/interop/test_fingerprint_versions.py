@@ -32,7 +32,7 @@ def other_python(script: str, *arguments: Path) -> str:
     python = os.environ.get(OTHER_PYTHON)
     assert python, f"set {OTHER_PYTHON} to the development environment's interpreter; `make interop` does"
     command = [python, "-W", "error::UserWarning:madx", "-c", script, *map(str, arguments)]
-    finished = subprocess.run(command, check=False, capture_output=True, text=True, timeout=100)
+    finished = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
     assert finished.returncode == 0, finished.stderr
     return finished.stdout
 

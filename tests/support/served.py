@@ -31,7 +31,7 @@ from service.work import AskedRow, Done
 
 from . import tiny
 
-PATIENCE_S = 60
+PATIENCE_S = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
