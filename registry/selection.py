@@ -136,24 +136,45 @@ def find_default(session: Session, kind: Kind, key: str, fingerprint: str) -> Ad
 
 
 def choose_version(session: Session, kind: Kind, key: str, fingerprint: str) -> Version:
-    """The only adapter, else the default. A default also says which version of the only adapter runs."""
-    typed = key
+    """The only adapter, else the default. A default also says which version of the only adapter runs.
+
+    A language without adapters is looked up in its shorter forms: "pt-BR" finds "pt".
+    """
     try:
-        key = canonical_key(kind, typed)
+        forms = _lookup_forms(kind, canonical_key(kind, key))
     except InvalidConfig as error:
-        raise _unknown_key(session, kind, typed, fingerprint) from error
+        raise _unknown_key(session, kind, key, fingerprint) from error
+    for form in forms:
+        version = _choose_for(session, kind, form, fingerprint)
+        if version is not None:
+            return version
+    raise _unfit(session, kind, forms[0], fingerprint) or _unknown_key(session, kind, key, fingerprint)
+
+
+def _lookup_forms(kind: Kind, key: str) -> list[str]:
+    """A language tag, then without its last subtags one by one (the lookup of RFC 4647, section 3.4)."""
+    forms = [key]
+    subtags = key.split("-") if kind == "language" else [key]
+    while len(subtags) > 1:
+        subtags.pop()
+        # A single letter opens an extension, which is gone.
+        if len(subtags[-1]) > 1:
+            forms.append("-".join(subtags))
+    return forms
+
+
+def _choose_for(session: Session, kind: Kind, key: str, fingerprint: str) -> Version | None:
+    """The choice for exactly this key; None without any adapter. Raises `AmbiguousAdapter`."""
     candidates = find_candidates(session, kind, key, fingerprint)
     default = find_default(session, kind, key, fingerprint)
     if default is not None and (len(candidates) != 1 or candidates[0].name == default.name):
         return find_version(session, default, fingerprint)
-    if len(candidates) == 1:
-        return candidates[0]
-    if candidates:
+    if len(candidates) > 1:
         raise AmbiguousAdapter(
             f"several adapters for {kind} {key!r}; name one, or set one with `glossa adapters default`",
             candidates=[version.name for version in candidates],
         )
-    raise _unfit(session, kind, key, fingerprint) or _unknown_key(session, kind, typed, fingerprint)
+    return candidates[0] if candidates else None
 
 
 def _unfit(session: Session, kind: Kind, key: str, fingerprint: str) -> WrongBackbone | None:

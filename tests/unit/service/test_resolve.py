@@ -48,6 +48,17 @@ def test_the_only_adapters_run(own_home: Home, registry: Registry) -> None:
     assert stack_of(own_home, registry, language_adapter=None) == (None, "ner@1")
 
 
+@pytest.mark.parametrize("language", ["sw-TZ", "swa-Latn-KE", "sw-x-coast"])
+def test_a_region_or_script_falls_back_to_the_language(own_home: Home, registry: Registry, language: str) -> None:
+    assert stack_of(own_home, registry, language=language) == ("sw@1", "ner@1")
+
+
+def test_a_region_with_an_adapter_of_its_own_does_not_fall_back(own_home: Home, registry: Registry) -> None:
+    tiny.publish_adapter(registry, "sw-cd", tiny.language_checkpoint(own_home.loaded, "sw-CD", seed=9))
+    assert stack_of(own_home, registry, language="sw-CD") == ("sw-cd@1", "ner@1")
+    assert stack_of(own_home, registry, language="sw") == ("sw@1", "ner@1")
+
+
 def test_references_win_over_the_language(own_home: Home, registry: Registry) -> None:
     tiny.publish_adapter(registry, "ner", tiny.task_checkpoint(own_home.loaded, seed=9))
     catalog.move_alias(registry, "ner", "old", 1)
