@@ -106,7 +106,7 @@ def test_from_data_to_answers(run_glossa: Run, start_glossa: Start, env: Env, tm
         mixed = client.answer("ner", [text, text], language=["en", "sw"])
         assert len(mixed.content) == 2
         with pytest.raises(ClientError, match="nearest") as refused:
-            client.predict("ner", text, language="swc")
+            client.predict("ner", text, language="yo")
         assert refused.value.status == 404
     asked = run_glossa("predict", "--server", address, "--language", "sw", "--json", text, env=env)
     assert [entity["word"] for entity in _json(asked)[0]] == [entity["word"] for entity in mixed.content[1]]
