@@ -6,7 +6,6 @@ Where the device has a variable-length kernel, that runs; everything else pads q
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import accumulate
 
 import torch
@@ -42,7 +41,6 @@ def lay_out(lengths: Sequence[int], device: torch.device) -> RowLayout:
     )
 
 
-@cache
 def has_varlen_kernel(device: torch.device, dtype: torch.dtype, head_size: int) -> bool:
     """PyTorch's variable-length kernel wants half precision, compute capability 8.0 and heads in multiples of 8."""
     return (

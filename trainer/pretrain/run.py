@@ -124,7 +124,7 @@ def pretrain(
     run = _Run(spec=spec, corpus=corpus, backbone=backbone, tokenizer=tokenizer, folder=run_folder)
     on_phase("weights")
     run.start()
-    on_phase(f"training: {spec.steps - run.step} steps, about {run.expected_minutes():.0f} minutes")
+    on_phase(f"training: {spec.steps - run.step} steps, about {run.expected_minutes():.1f} minutes")
     run.train(on_step, max_minutes)
     on_phase("evaluation")
     perplexity = run.perplexities()
