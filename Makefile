@@ -32,7 +32,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	touch $@
 
 lock: $(INSTALLED) ## bring both lock files in line with pyproject.toml (UPGRADE=1: to the newest versions)
-	$(call compile,--extra test --extra dev,requirements.lock)
+	$(call compile,--extra test --extra services --extra dev,requirements.lock)
 	$(call compile,--extra test --extra interop,requirements-interop.lock)
 
 # Locked by version alone: no local version, no index, and no CUDA packages, which torch brings where they fit.
