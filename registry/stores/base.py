@@ -1,38 +1,35 @@
 """What every blob store does. Blobs are immutable and stored under the sha256 of their content.
 
-Writing has two steps, so that `publish` can look at bytes before they become a blob: `stage` streams into a temporary
-local file while hashing, `commit` moves that to its final key. A crash between them leaves a temporary file only.
+Writing has two steps, so that `publish` can look at bytes before they become a blob: they are staged in a local file
+while they are hashed, and `commit` brings that to its final key. A crash between them leaves a temporary file only.
 """
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from madx.manifest import Digest, is_digest
+from madx.manifest import Digest
 
-from ..errors import BlobCorrupt, UnknownBlob
-
-CHUNK_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blob:
-    digest: Digest
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Staged:
-    """Bytes that wait at `path` for `commit` or `discard`; the store owns the file, others only read it."""
-
-    path: Path
-    blob: Blob
+from ..errors import BlobCorrupt
+from .blob import CHUNK_BYTES, Blob, Leftover, Staged
+from .staging import StagingFile
 
 
 class BlobStore(Protocol):
-    """A digest that is not held raises `UnknownBlob`; a failing medium raises `StoreUnavailable`."""
+    """A digest that is not held raises `UnknownBlob`; a failing medium raises `StoreUnavailable`.
+
+    Threads may share a store. `staging` is the local folder for its temporary files, made when it is first needed; the
+    store looks after the files at its top alone, folders in it belong to those who make them.
+    """
+
+    @property
+    def staging(self) -> Path: ...
+
+    def begin(self, *, limit_bytes: int | None = None) -> StagingFile:
+        """A file to write piece by piece; its `finish` gives what `commit` takes."""
+        ...
 
     def stage(self, stream: BinaryIO, *, limit_bytes: int | None = None) -> Staged:
         """Raises `BlobTooLarge` past `limit_bytes`, and keeps nothing then."""
@@ -50,26 +47,36 @@ class BlobStore(Protocol):
         """Stage and commit."""
         ...
 
-    def open(self, digest: Digest) -> BinaryIO: ...
+    def open(self, digest: Digest, *, start: int = 0, length: int | None = None) -> BinaryIO:
+        """The bytes from `start` on, `length` of them or as many as there are. It cannot seek.
+
+        Raises `ValueError` for a range that starts beyond the end; one that starts at the end is empty.
+        """
+        ...
 
     def size(self, digest: Digest) -> int: ...
 
     def exists(self, digest: Digest) -> bool: ...
 
     def list(self) -> Iterator[Blob]:
-        """All blobs, in the order of their digests; nothing that is only staged."""
+        """All blobs, in the order of their digests; nothing that is only staged. Whole, or `StoreUnavailable`."""
         ...
 
     def delete(self, digest: Digest) -> None:
         """Deleting what is not there is no error."""
         ...
 
+    def leftovers(self, before: datetime) -> Iterator[Leftover]:
+        """What crashes left, as long as nobody has written to it since `before` (with a time zone)."""
+        ...
 
-def check_digest(digest: str) -> Digest:
-    """Guards every key that a store builds, so that no caller's text becomes a path."""
-    if not is_digest(digest):
-        raise UnknownBlob(f"{digest!r} is no blob digest: a digest is 64 lower-case hexadecimal digits")
-    return Digest(digest)
+    def remove_leftover(self, leftover: Leftover) -> None:
+        """Removing what is gone is no error; a file that was written to meanwhile stays."""
+        ...
+
+    def close(self) -> None:
+        """Frees what the store holds open. It is not used afterwards."""
+        ...
 
 
 def verify(store: BlobStore, blob: Blob) -> None:

@@ -61,10 +61,10 @@ class LosesBytes(LocalStore):
 
 
 class CannotReadBack(LocalStore):
-    def open(self, digest: Digest) -> BinaryIO:
+    def open(self, digest: Digest, *, start: int = 0, length: int | None = None) -> BinaryIO:
         self._path(digest).chmod(0)
         self._path(digest).unlink()
-        return super().open(digest)
+        return super().open(digest, start=start, length=length)
 
 
 STORES: list[tuple[Callable[[Path], BlobStore], type[BaseException]]] = [
