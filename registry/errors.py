@@ -42,6 +42,12 @@ class UnknownAlias(NotFound):
     code = "unknown_alias"
 
 
+class NoDefault(NotFound):
+    """A language or task for which no default is set."""
+
+    code = "no_default"
+
+
 class UnknownLanguage(NotFound):
     code = "unknown_language"
 
@@ -62,10 +68,23 @@ class InvalidName(RegistryError):
     code = "invalid_name"
 
 
+class InvalidCursor(RegistryError):
+    """A cursor that no page of this list gave."""
+
+    code = "invalid"
+    field = "cursor"
+
+
 class Conflict(RegistryError):
     """A write that contradicts what is already there."""
 
     code = "conflict"
+
+
+class LeaseLost(RegistryError):
+    """Publishing took so long that collection may have removed the blob; nothing was published."""
+
+    code = "lease_lost"
 
 
 class PreconditionFailed(RegistryError):
@@ -120,10 +139,22 @@ class DatabaseUnavailable(RegistryError):
     code = "database_unavailable"
 
 
+class DatabaseOutdated(DatabaseUnavailable):
+    """The database's tables are not those of this version; a migration brings them up to date."""
+
+    code = "database_outdated"
+
+
 class StoreUnavailable(RegistryError):
     """The blob store cannot be read or written."""
 
     code = "store_unavailable"
+
+
+class GateUnavailable(RegistryError):
+    """The process that looks at weights cannot be started; nothing was decided about the file."""
+
+    code = "gate_unavailable"
 
 
 class BlobTooLarge(RegistryError):

@@ -6,32 +6,23 @@ process of their own. Bytes are only counted and compared: nothing in a file is 
 
 import hashlib
 import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
-
-import numpy as np
 
 from madx.config import BackboneConfig
 from madx.errors import InvalidConfig, InvalidManifest
 from madx.manifest import Manifest, from_bytes
 from madx.shapes import Shape, adapter_shapes
 
+from . import weights_gate
 from .errors import InvalidName
 from .references import check_name, parse_reference
-from .refusals import DigestMismatch, NotFinite, WrongNames, WrongShape
+from .refusals import DigestMismatch
 from .strict_json import parse_strictly
-from .weights_header import ITEM_BYTES, MAX_HEADER_BYTES, PREFIX_BYTES, TensorEntry, read_header
+from .weights_header import ITEM_BYTES, MAX_HEADER_BYTES, PREFIX_BYTES
 
 MAX_MANIFEST_BYTES = 1 << 20
 _CHUNK_BYTES = 1 << 20
-
-# A float whose exponent bits are all set is infinite or NaN. numpy knows no bfloat16, so all are read as integers.
-_EXPONENTS: dict[str, tuple[str, int]] = {
-    "F32": ("<u4", 0x7F80_0000),
-    "F16": ("<u2", 0x7C00),
-    "BF16": ("<u2", 0x7F80),
-}
 
 
 def check_manifest(content: bytes) -> Manifest:
@@ -80,28 +71,10 @@ def check_weights(path: Path, manifest: Manifest, backbone: BackboneConfig) -> N
     """Raises `InvalidWeights` (see `refusals`) unless the file is exactly what the manifest and the backbone say."""
     file_bytes = path.stat().st_size
     with path.open("rb") as stream:
-        entries = read_header(stream, file_bytes)
-        _check_tensors(entries, expected_shapes(manifest, backbone))
+        weights_gate.check_header(stream, expected_shapes(manifest, backbone), file_bytes=file_bytes)
         _check_digest(stream, file_bytes, manifest)
-        for entry in entries:
-            _check_finite(stream, entry)
-
-
-def _check_tensors(entries: Iterable[TensorEntry], expected: dict[str, Shape]) -> None:
-    found = {entry.name: entry.shape for entry in entries}
-    missing = [name for name in expected if name not in found]
-    foreign = [name for name in found if name not in expected]
-    if missing or foreign:
-        parts = [_some("missing", missing)] * bool(missing) + [_some("superfluous", foreign)] * bool(foreign)
-        raise WrongNames(f"the tensors are not those of the manifest's configuration: {'; '.join(parts)}")
-    for name, shape in expected.items():
-        if found[name] != shape:
-            raise WrongShape(f"{name}: shape {list(found[name])}, but the configuration needs {list(shape)}")
-
-
-def _some(word: str, names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{word} {', '.join(names[:3])}{more}"
+        stream.seek(0)
+        weights_gate.check_weights(stream, expected_shapes(manifest, backbone), file_bytes=file_bytes)
 
 
 def _check_digest(stream: BinaryIO, file_bytes: int, manifest: Manifest) -> None:
@@ -114,17 +87,3 @@ def _check_digest(stream: BinaryIO, file_bytes: int, manifest: Manifest) -> None
     digest = hasher.hexdigest()
     if digest != manifest.weights.digest:
         raise DigestMismatch(f"the weights have sha256 {digest}, the manifest names {manifest.weights.digest}")
-
-
-def _check_finite(stream: BinaryIO, entry: TensorEntry) -> None:
-    integer, exponent = _EXPONENTS[entry.dtype]
-    stream.seek(entry.start)
-    done_bytes = 0
-    while done_bytes < entry.size_bytes:
-        chunk = stream.read(min(_CHUNK_BYTES, entry.size_bytes - done_bytes))
-        bits = np.frombuffer(chunk, dtype=integer)
-        broken = (bits & exponent) == exponent
-        if broken.any():
-            element = done_bytes // ITEM_BYTES[entry.dtype] + int(broken.argmax())
-            raise NotFinite(f"{entry.name}: NaN or infinity at element {element} of shape {list(entry.shape)}")
-        done_bytes += len(chunk)

@@ -59,3 +59,9 @@ class DigestMismatch(InvalidWeights):
     """Content whose sha256 or size is not what the manifest names."""
 
     code = "digest_mismatch"
+
+
+class GateFailed(InvalidWeights):
+    """A file that the gate could not finish looking at within its limits of time and memory."""
+
+    code = "gate_failed"

@@ -5,15 +5,28 @@ The gate reads manifests and weight headers through it.
 
 import json
 import math
+import re
 from typing import Any, NoReturn
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def parse_strictly(content: bytes) -> Any:
-    """Raises `ValueError` for what is no JSON, for NaN and infinity, and where an object has a name twice."""
+    """Raises `ValueError` for what is no JSON in UTF-8, for NaN and infinity, and where an object has a name twice."""
+    text = content.decode("utf-8")
     try:
-        return json.loads(content, object_pairs_hook=_distinct, parse_constant=_no_constant, parse_float=_finite)
+        value = json.loads(
+            text,
+            object_pairs_hook=_distinct,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            parse_int=_whole,
+        )
+        if _SURROGATE.search(text) is not None:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")  # fails on one half of a pair
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    return value
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -25,6 +38,12 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is no JSON number")
+
+
+def _whole(text: str) -> int:
+    if text == "-0":
+        raise ValueError("-0 is no whole number to every reader")
+    return int(text)
 
 
 def _finite(text: str) -> float:

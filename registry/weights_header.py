@@ -23,6 +23,7 @@ from .strict_json import parse_strictly
 
 MAX_HEADER_BYTES = 1 << 20
 MAX_TENSORS = 4096
+MAX_DIMENSIONS = 8
 PREFIX_BYTES = 8
 ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 
@@ -42,19 +43,18 @@ class TensorEntry:
 
 
 def read_header(stream: BinaryIO, file_bytes: int) -> tuple[TensorEntry, ...]:
-    """The tensors in the order of their bytes, which fill the file exactly. Raises a subclass of `InvalidWeights`."""
+    """The tensors in the order of their bytes, which fill a file of `file_bytes` exactly.
+
+    Of `stream` only the header is read; the rest may still be on its way. Raises a subclass of `InvalidWeights`.
+    """
     prefix = stream.read(PREFIX_BYTES)
     if len(prefix) < PREFIX_BYTES:
-        raise Truncated(f"the weights file has {file_bytes} bytes, too few for a safetensors header")
-    length = int.from_bytes(prefix, "little")
-    if length > MAX_HEADER_BYTES:
-        raise HeaderTooLarge(
-            f"the header claims {length} bytes, {MAX_HEADER_BYTES} are allowed; is this a safetensors file?"
-        )
-    content = stream.read(length)
-    if len(content) < length:
-        raise Truncated(f"the file ends inside its header: {len(content)} of {length} bytes are there")
-    data_start = PREFIX_BYTES + length
+        raise Truncated(f"the weights file has {min(file_bytes, len(prefix))} bytes, too few for a safetensors header")
+    data_start = header_end(prefix)
+    content = stream.read(data_start - PREFIX_BYTES)
+    there = PREFIX_BYTES + len(content)
+    if min(there, file_bytes) < data_start:
+        raise Truncated(f"the file ends inside its header: {min(there, file_bytes)} of {data_start} bytes are there")
     header = _parse(content)
     if len(header) > MAX_TENSORS:
         raise TooManyTensors(f"the file holds {len(header)} tensors, {MAX_TENSORS} are allowed")
@@ -65,13 +65,26 @@ def read_header(stream: BinaryIO, file_bytes: int) -> tuple[TensorEntry, ...]:
     return tuple(entries)
 
 
+def header_end(prefix: bytes) -> int:
+    """Bytes until the end of the header of a file that begins with `prefix`, of `PREFIX_BYTES` bytes at least.
+
+    Raises `HeaderTooLarge`.
+    """
+    length = int.from_bytes(prefix[:PREFIX_BYTES], "little")
+    if length > MAX_HEADER_BYTES:
+        raise HeaderTooLarge(
+            f"the header claims {length} bytes, {MAX_HEADER_BYTES} are allowed; is this a safetensors file?"
+        )
+    return PREFIX_BYTES + length
+
+
 def _parse(content: bytes) -> dict[str, Any]:
+    if not content.startswith(b"{"):
+        raise NotSafetensors("the header does not begin with '{', as safetensors headers do")
     try:
-        header = parse_strictly(content)
+        header: dict[str, Any] = parse_strictly(content)
     except ValueError as error:
         raise NotSafetensors(f"the header is no JSON object of distinct names ({error})") from error
-    if not isinstance(header, dict):
-        raise NotSafetensors("the header is no JSON object")
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise NotSafetensors("the header's __metadata__ is no map of texts")
@@ -87,9 +100,12 @@ def _entry(name: str, fields: Any, data_start: int) -> TensorEntry:
         )
     dtype, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
     if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
-        raise UnknownDtype(f"{name}: dtype {str(dtype)[:20]!r} is not accepted; store F32, F16 or BF16")
+        given = repr(dtype[:20]) if isinstance(dtype, str) else "that is no text"
+        raise UnknownDtype(f"{name}: dtype {given} is not accepted; store F32, F16 or BF16")
     if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
         raise NotSafetensors(f"{name}: shape and data_offsets are lists of whole numbers")
+    if len(shape) > MAX_DIMENSIONS:  # the product of very many sizes takes minutes
+        raise WrongShape(f"{name}: the shape has {len(shape)} dimensions, {MAX_DIMENSIONS} are allowed")
     if 0 in shape:
         raise WrongShape(f"{name}: shape {shape} has a dimension of size 0")
     begin, end = offsets

@@ -72,7 +72,7 @@ def test_refuses_what_is_not_finite(tmp_path: Path, dtype: type, value: float) -
 
 
 def test_looks_at_every_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("registry.gate._CHUNK_BYTES", 16)
+    monkeypatch.setattr("registry.weights_gate._CHUNK_BYTES", 16)
     tensors = made_tensors()
     tensors[FIRST].flat[-1] = np.nan
     error = refusal(tmp_path, save(tensors))
