@@ -19,7 +19,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from madx.adapter import Adapter
-from madx.adapterhub import HubNaming, from_hub
+from madx.adapterhub.names import HubNaming, from_hub
 from madx.bank import Bank
 from madx.config import AdapterConfig, HeadConfig
 from madx.forward import Row, hidden_states, infer

@@ -2,7 +2,7 @@
 
 import pytest
 
-from madx.adapterhub import HubNaming, from_hub, hub_names, to_hub
+from madx.adapterhub.names import HubNaming, from_hub, hub_names, to_hub
 from madx.config import AdapterConfig, BackboneConfig, Family, HeadConfig, language_config, task_config
 from madx.errors import InvalidWeights
 

@@ -1,4 +1,4 @@
-"""AdapterHub's tensor names and ours: maps of tensors, no files. Torch-free.
+"""AdapterHub's tensor names <-> ours: maps of tensors, no files.
 
 AdapterHub (`adapters` 1.x) names an adapter's tensors by the model's prefix, the layer's path and the adapter's name,
 a flexible head's by the index in its Sequential. Both directions are strict: a tensor that is missing or that nothing
@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from .config import AdapterConfig, BackboneConfig, Family, HeadConfig
-from .errors import InvalidWeights
-from .shapes import adapter_shapes
+from ..config import AdapterConfig, BackboneConfig, Family, HeadConfig
+from ..errors import InvalidWeights
+from ..shapes import adapter_shapes
 
 Tensor = TypeVar("Tensor")
 
@@ -23,6 +23,11 @@ _COUPLING = {"down": "0", "up": "2"}
 _TAGGING = {"0": "1", "1": "4"}
 _MASKED_LM = {"dense": "0", "norm": "2"}
 _DECODER = "3"
+
+
+def family_prefix(family: Family) -> str:
+    """What stands before an encoder's tensor names."""
+    return _PREFIXES[family]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
