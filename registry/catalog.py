@@ -1,7 +1,7 @@
-"""What the registry knows: backbones, adapters, versions, aliases, defaults. One function, one transaction.
+"""What the registry knows: backbones, adapters and which of their versions runs. One function, one transaction.
 
 Reading goes through `selection` and `rows`; each write leaves an audit row and an event (`journal`). New versions come
-from `publish` alone.
+from `publish` alone; `versions`, `aliases` and `search` have the rest.
 """
 
 from dataclasses import asdict
@@ -14,12 +14,13 @@ from madx.config import BackboneConfig
 from madx.manifest import Kind, canonical_language, is_digest
 
 from . import journal
-from .errors import AmbiguousBackbone, Conflict, InvalidName, PreconditionFailed, UnknownAlias, UnknownBackbone
-from .models import AdapterRow, AliasMoveRow, AliasRow, BackboneRow, DefaultRow, EventRow, VersionRow
+from .database import insert_if_absent
+from .errors import AmbiguousBackbone, Conflict, InvalidName, NoDefault, UnknownBackbone
+from .models import AdapterRow, AliasRow, BackboneRow, DefaultRow, EventRow, VersionRow
 from .nearest import nearest_names
-from .references import AdapterRef, check_alias
+from .references import AdapterRef
 from .registry import Registry
-from .rows import alias_of, backbone_of, event_of, move_of, version_of
+from .rows import alias_of, backbone_of, event_of, version_of
 from .selection import (
     canonical_key,
     choose_version,
@@ -30,7 +31,7 @@ from .selection import (
     find_version,
     live_versions,
 )
-from .values import Adapter, Alias, AliasMove, Backbone, Event, Version
+from .values import Adapter, Backbone, Event, Version
 
 
 def add_backbone(
@@ -48,18 +49,11 @@ def add_backbone(
     if not 1 <= len(name) <= 200 or not name.isprintable() or is_digest(name):
         raise InvalidName(f"{name!r} is no valid backbone name: use 1 to 200 printable characters, and no fingerprint")
     with registry.database.session() as session:
-        row = session.get(BackboneRow, fingerprint)
-        if row is None:
-            row = BackboneRow(
-                fingerprint=fingerprint,
-                name=name,
-                config=asdict(config),
-                masked_lm=masked_lm,
-                created_at=datetime.now(UTC),
-            )
-            session.add(row)
+        values = {"name": name, "config": asdict(config), "masked_lm": masked_lm, "created_at": datetime.now(UTC)}
+        is_new = insert_if_absent(session, BackboneRow, {"fingerprint": fingerprint, **values})
+        if is_new:
             journal.record(session, actor=actor, action="backbone.added", subject=fingerprint, name=name)
-        known = backbone_of(row)
+        known = backbone_of(session.get_one(BackboneRow, fingerprint))
     if (known.config, known.masked_lm) != (config, masked_lm):
         raise Conflict(
             f"backbone {fingerprint[:12]} is in the registry with another configuration; "
@@ -130,7 +124,7 @@ def _adapter(session: Session, row: AdapterRow, fingerprint: str | None) -> Adap
         task=row.task,
         created_at=row.created_at,
         versions=tuple(version_of(row, version) for version in live_versions(session, row, *conditions)),
-        aliases=tuple(alias_of(alias) for alias in aliases),
+        aliases=tuple(alias_of(alias) for alias in aliases if alias.number is not None),
     )
 
 
@@ -170,100 +164,34 @@ def set_default(
         version = find_version(session, reference, fingerprint)
         key = version.language if version.kind == "language" else version.task
         assert key is not None
-        row = session.get(DefaultRow, (version.kind, key, fingerprint))
-        if row is None:
-            row = DefaultRow(kind=version.kind, key=key, fingerprint=fingerprint)
-            session.add(row)
-        row.adapter, row.selector, row.set_at = reference.name, reference.selector, datetime.now(UTC)
+        now = datetime.now(UTC)
+        place = {"kind": version.kind, "key": key, "fingerprint": fingerprint}
+        insert_if_absent(session, DefaultRow, place | {"adapter": reference.name, "set_at": now})
+        row = session.get_one(DefaultRow, (version.kind, key, fingerprint), with_for_update=True)
+        row.adapter, row.selector, row.set_at = reference.name, reference.selector, now
         journal.record(
-            session, actor=actor, action="default.set", subject=str(reference), key=key, fingerprint=fingerprint
+            session,
+            actor=actor,
+            action="default.set",
+            subject=str(reference),
+            to_digest=version.manifest_digest,
+            key=key,
+            fingerprint=fingerprint,
         )
     return version
 
 
-def get_alias(registry: Registry, name: str, alias: str) -> Alias:
-    with registry.database.reading() as session:
-        find_adapter(session, name)
-        row = session.get(AliasRow, (name, alias))
+def clear_default(
+    registry: Registry, *, kind: Kind, key: str, fingerprint: str, actor: str = journal.LOCAL_ACTOR
+) -> None:
+    """Where several adapters fit, a request must name one again. Raises `NoDefault`."""
+    key = canonical_key(kind, key)
+    with registry.database.session() as session:
+        row = session.get(DefaultRow, (kind, key, fingerprint), with_for_update=True)
         if row is None:
-            raise UnknownAlias(f"adapter {name!r} has no alias {alias!r}")
-        return alias_of(row)
-
-
-def move_alias(
-    registry: Registry,
-    name: str,
-    alias: str,
-    number: int,
-    *,
-    expected: int | None = None,
-    actor: str = journal.LOCAL_ACTOR,
-) -> Alias:
-    """Compare and set. `expected` is the alias's present revision, 0 for "not there yet", None for "whatever it is".
-
-    Raises `PreconditionFailed`. Pointing an alias where it points already changes nothing.
-    """
-    check_alias(alias)
-    with registry.database.session() as session:
-        find_adapter(session, name, lock=True)
-        find_version(session, AdapterRef(name=name, number=number), None)
-        row = session.get(AliasRow, (name, alias))
-        revision = 0 if row is None else row.revision
-        if expected is not None and expected != revision:
-            raise PreconditionFailed(
-                f"alias {name}@{alias} is at revision {revision}, not {expected}: somebody moved it; look again",
-                revision=revision,
-            )
-        if row is None or row.number != number:
-            row = _moved(session, row, name=name, alias=alias, number=number, actor=actor)
-        return alias_of(row)
-
-
-def _moved(session: Session, row: AliasRow | None, *, name: str, alias: str, number: int, actor: str) -> AliasRow:
-    now = datetime.now(UTC)
-    previous = None if row is None else row.number
-    if row is None:
-        row = AliasRow(adapter=name, alias=alias, number=number, revision=1, moved_at=now)
-        session.add(row)
-    else:
-        row.number, row.revision, row.moved_at = number, row.revision + 1, now
-    session.flush()
-    session.add(
-        AliasMoveRow(adapter=name, alias=alias, revision=row.revision, number=number, actor=actor, moved_at=now)
-    )
-    journal.record(
-        session, actor=actor, action="alias.moved", subject=f"{name}@{alias}", number=number, previous=previous
-    )
-    return row
-
-
-def alias_history(registry: Registry, name: str, alias: str) -> tuple[AliasMove, ...]:
-    """Oldest first; empty where there is no such alias."""
-    query = select(AliasMoveRow).where(AliasMoveRow.adapter == name, AliasMoveRow.alias == alias)
-    with registry.database.reading() as session:
-        find_adapter(session, name)
-        return tuple(move_of(row) for row in session.scalars(query.order_by(AliasMoveRow.revision)))
-
-
-def delete_version(registry: Registry, name: str, number: int, *, actor: str = journal.LOCAL_ACTOR) -> None:
-    """Softly: the row and its number stay, and publishing the same content brings it back.
-
-    Raises `Conflict` while an alias or a default names the version.
-    """
-    with registry.database.session() as session:
-        find_adapter(session, name, lock=True)
-        find_version(session, AdapterRef(name=name, number=number), None)
-        aliases = session.scalars(
-            select(AliasRow.alias).where(AliasRow.adapter == name, AliasRow.number == number)
-        ).all()
-        defaults = session.scalars(
-            select(DefaultRow.key).where(DefaultRow.adapter == name, DefaultRow.selector == str(number))
-        ).all()
-        if aliases or defaults:
-            holders = [*(f"alias {alias}" for alias in aliases), *(f"the default for {key}" for key in defaults)]
-            raise Conflict(f"{name}@{number} is still named by {', '.join(holders)}; move that first")
-        session.get_one(VersionRow, (name, number)).deleted_at = datetime.now(UTC)
-        journal.record(session, actor=actor, action="version.deleted", subject=f"{name}@{number}")
+            raise NoDefault(f"no default is set for {kind} {key!r} on this backbone")
+        session.delete(row)
+        journal.record(session, actor=actor, action="default.cleared", subject=row.adapter, key=key, kind=kind)
 
 
 def events_after(registry: Registry, last_id: int, *, limit: int = 100) -> tuple[Event, ...]:

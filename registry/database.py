@@ -1,50 +1,58 @@
 """The SQL database: opening, migrating, and the one place where sessions begin and commit.
 
-SQLite in a file. Writers begin with BEGIN IMMEDIATE, so that two never read the same state and then both write on it;
-readers run beside them (WAL). PostgreSQL gets its own branch of `open_database` and of `_locked`.
+`sqlite` and `postgres` know what differs: how a writer is kept from acting on what another is changing, and how two
+processes are kept from migrating at once. Everything above sees `Database` alone.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from filelock import FileLock, Timeout
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.engine import URL
+from sqlalchemy import Connection, Engine, func, make_url, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
-from .errors import DatabaseUnavailable, UnsupportedDatabase
+from .errors import DatabaseOutdated, DatabaseUnavailable, UnsupportedDatabase
+from .models import Table
 
-BUSY_TIMEOUT_S = 30
 _MIGRATIONS = Path(__file__).parent / "migrations"
+_SUPPORTED = "supported: sqlite:////absolute/file and postgresql://user:password@host/database"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Database:
-    """Two faces of one pool: `reader` begins deferred transactions, `writer` immediate ones."""
+    """Two faces of one pool: `writer` for what is to be committed, `reader` for queries that see one state.
 
-    path: Path
+    `name` is for messages and holds no password. `is_embedded` where this program alone uses it. `migrating` gives a
+    connection in a transaction that no other process migrates beside.
+    """
+
+    name: str
+    is_embedded: bool
     reader: Engine
     writer: Engine
+    migrating: Callable[[], AbstractContextManager[Connection]]
 
     @contextmanager
     def session(self) -> Iterator[Session]:
         """For writing. Commits when the block ends, rolls back when it raises; nothing else commits."""
-        with _translated(self.path), Session(self.writer) as session, session.begin():
+        with translated(self.name), Session(self.writer) as session, session.begin():
             yield session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """For queries that see one state of the database. Never commits."""
-        with _translated(self.path), Session(self.reader, autoflush=False) as session:
+        with translated(self.name), Session(self.reader, autoflush=False) as session:
             yield session
 
     def close(self) -> None:
@@ -52,104 +60,65 @@ class Database:
 
 
 def open_database(url: str) -> Database:
-    """`sqlite:////absolute/file`; see `open_file`. Raises `UnsupportedDatabase` for every other address."""
+    """`sqlite:////absolute/file` or `postgresql://…`; touches no table. Raises `UnsupportedDatabase` for other ones."""
+    from . import postgres, sqlite
+
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise UnsupportedDatabase("DATABASE_URL is no database address; write sqlite:////absolute/file") from error
-    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
-        raise UnsupportedDatabase(
-            f"no registry in a {parsed.get_backend_name()} database of this form; supported: sqlite:////absolute/file"
-        )
-    return open_file(Path(parsed.database))
-
-
-def open_file(path: Path) -> Database:
-    """SQLite in `path`. Makes its folder; touches no table (see `migrate`)."""
-    path = path.absolute()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DatabaseUnavailable(f"cannot make the folder {path.parent}: {error.strerror}") from error
-    reader = _engine(path)
-    return Database(path=path, reader=reader, writer=reader.execution_options(immediate=True))
-
-
-def _engine(path: Path, *, foreign_keys: bool = True, pooled: bool = True) -> Engine:
-    engine = create_engine(
-        URL.create("sqlite+pysqlite", database=str(path)),
-        connect_args={"timeout": BUSY_TIMEOUT_S},
-        **({} if pooled else {"poolclass": NullPool}),
-    )
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: object, _entry: ConnectionPoolEntry) -> None:
-        # The driver must not begin transactions by itself: it would begin deferred ones, and none before DDL.
-        connection.isolation_level = None  # type: ignore[attr-defined]
-        connection.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")  # type: ignore[attr-defined]
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        immediate = connection.get_execution_options().get("immediate", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
-
-    return engine
+        raise UnsupportedDatabase(f"DATABASE_URL is no database address; {_SUPPORTED}") from error
+    backend = parsed.get_backend_name()
+    if backend == "postgresql":
+        return postgres.open_server(parsed)
+    if backend == "sqlite" and parsed.database and parsed.database != ":memory:":
+        return sqlite.open_file(Path(parsed.database))
+    raise UnsupportedDatabase(f"no registry in a {backend} database of this form; {_SUPPORTED}")
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """What the driver reports about the file, in words that say what to do. Broken constraints are our own bugs."""
+def translated(name: str) -> Iterator[None]:
+    """What the driver reports about the database, in words that say what to do. Broken constraints are our own bugs."""
     try:
         yield
     except DBAPIError as error:
-        if type(error) not in (OperationalError, DatabaseError):
+        if type(error) not in (OperationalError, DatabaseError) and not error.connection_invalidated:
             raise
+        reason = " ".join(str(error.orig).split())
         raise DatabaseUnavailable(
-            f"the registry's database {path} cannot be used ({error.orig}); check that it is a registry, writable, "
+            f"the registry's database {name} cannot be used ({reason}); check that it is a registry, writable, "
             "and not held by a hanging process"
         ) from error
+    except PoolTimeout as error:
+        raise DatabaseUnavailable(f"all connections to the registry's database {name} are busy; try again") from error
 
 
 def migrate(database: Database) -> None:
     """Bring the tables to this version's state. Safe when several processes start at once."""
-    with _translated(database.path):
-        if _revision(database) == _newest():
+    with translated(database.name):
+        if revision_of(database) == newest_revision():
             return
-        with _locked(database) as connection:
+        with database.migrating() as connection:
             _upgrade(database, connection)
 
 
-def _revision(database: Database) -> str | None:
+def check_current(database: Database) -> None:
+    """Raises `DatabaseOutdated` unless the tables are those of this version."""
+    with translated(database.name):
+        found, newest = revision_of(database), newest_revision()
+    if found != newest:
+        state = "has no tables yet" if found is None else f"has tables of revision {found}, not {newest}"
+        raise DatabaseOutdated(
+            f"the registry's database {database.name} {state}; run `glossa registry migrate` with this version once"
+        )
+
+
+def revision_of(database: Database) -> str | None:
     with database.reader.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
 
-def _newest() -> str | None:
+def newest_revision() -> str | None:
     return ScriptDirectory(str(_MIGRATIONS)).get_current_head()
-
-
-@contextmanager
-def _locked(database: Database) -> Iterator[Connection]:
-    """A connection inside a transaction that no other process migrates beside.
-
-    SQLite's own lock does not cover the switch to WAL, hence the file lock. Foreign keys are off, because SQLite
-    rebuilds tables to change them; `_upgrade` checks them before the commit.
-    """
-    path = database.path
-    engine = _engine(path, foreign_keys=False, pooled=False).execution_options(immediate=True)
-    try:
-        with FileLock(path.with_name(f"{path.name}.lock"), timeout=BUSY_TIMEOUT_S):
-            driver = engine.raw_connection()
-            try:
-                driver.cursor().execute("PRAGMA journal_mode = WAL")
-            finally:
-                driver.close()
-            with engine.begin() as connection:
-                yield connection
-    except Timeout as error:
-        raise DatabaseUnavailable(f"another process has been migrating {path} for {BUSY_TIMEOUT_S} s") from error
-    except OSError as error:
-        raise DatabaseUnavailable(f"cannot write beside {path}: {error.strerror}") from error
 
 
 def _upgrade(database: Database, connection: Connection) -> None:
@@ -157,13 +126,9 @@ def _upgrade(database: Database, connection: Connection) -> None:
         command.upgrade(alembic_config(connection), "head")
     except CommandError as error:
         raise DatabaseUnavailable(
-            f"the registry's database {database.path} is of another version of this program ({error}); "
+            f"the registry's database {database.name} is of another version of this program ({error}); "
             "upgrade the program"
         ) from error
-    if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall():
-        raise DatabaseUnavailable(
-            f"migrating {database.path} would break {len(broken)} foreign keys; nothing was changed"
-        )
 
 
 def alembic_config(connection: Connection) -> Config:
@@ -172,3 +137,32 @@ def alembic_config(connection: Connection) -> Config:
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
+
+
+def insert_if_absent(session: Session, table: type[Table], values: Mapping[str, Any]) -> bool:
+    """Whether the row is new. Where its key is taken, also by a transaction that commits meanwhile, nothing happens."""
+    dialect = postgresql if is_postgres(session) else sqlite
+    statement = dialect.insert(table).values(**values).on_conflict_do_nothing()
+    return bool(session.connection().execute(statement).rowcount)
+
+
+def is_postgres(session: Session) -> bool:
+    return session.get_bind().dialect.name == "postgresql"
+
+
+def hold(session: Session, subject: str) -> None:
+    """Until this transaction ends, no other one gets past `hold` of the same subject.
+
+    On SQLite that is any other writer, from here on; on PostgreSQL an advisory lock on the subject's hash.
+    """
+    session.connection()  # a session begins with its first statement, and that is when SQLite locks
+    if is_postgres(session):
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(subject, 0))))
+
+
+def now_of(session: Session) -> datetime:
+    """The database's clock, which all of its servers share."""
+    if is_postgres(session):
+        now: datetime = session.scalars(select(func.clock_timestamp())).one()
+        return now.astimezone(UTC)
+    return datetime.now(UTC)

@@ -1,10 +1,14 @@
 """The only way a version comes into being: blob, verify, row.
 
-Stage (temporary file, hashed on the way) -> gate -> final key -> read back -> one transaction with version, audit and
-event. A crash anywhere before the commit leaves an orphaned file or blob, never a row without its bytes.
+`prepare` refuses what can be refused without the weights; then they are staged (a temporary file, hashed on the way)
+and `publish_staged` does the rest: gate -> lease -> final key -> read back -> one transaction with version, lineage,
+audit and event. A crash anywhere before the commit leaves a temporary file or a leased blob, never a row without its
+bytes.
 """
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -12,20 +16,35 @@ from typing import BinaryIO
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from madx.config import BackboneConfig
 from madx.errors import InvalidWeights
-from madx.manifest import Manifest, digest_of
+from madx.manifest import Digest, Manifest, digest_of
+from madx.shapes import Shape
 
 from . import gate, journal
+from .database import insert_if_absent
 from .errors import BlobTooLarge, Conflict
+from .leases import give_up, leased
+from .lineage import add_lineage, check_names
 from .models import AdapterRow, VersionRow
 from .references import check_name
 from .refusals import DigestMismatch
 from .registry import Registry
 from .rows import backbone_of, version_of
 from .selection import find_backbone
+from .stores import Staged
 from .stores.base import verify
-from .values import PublishedVersion
+from .values import PublishedVersion, Version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A manifest that passed the gate, with what its weights must hold. `present` is the version it has already."""
+
+    name: str
+    manifest: Manifest
+    content: bytes
+    expected: Mapping[str, Shape]
+    present: Version | None
 
 
 def publish(
@@ -41,13 +60,59 @@ def publish(
     Raises `InvalidName`, `InvalidManifest`, `UnknownBackbone`, `InvalidWeights`, and `Conflict` where `name` stands for
     another kind, language or task. `weights` is read once, from where it stands.
     """
+    prepared = prepare(registry, manifest_bytes, name=name)
+    with _opened(weights) as stream:
+        try:
+            staged = registry.store.stage(stream, limit_bytes=prepared.manifest.weights.size_bytes)
+        except BlobTooLarge as error:
+            raise too_long(prepared) from error
+    return publish_staged(registry, prepared, staged, actor=actor)
+
+
+def prepare(registry: Registry, manifest_bytes: bytes, *, name: str) -> Prepared:
+    """Whatever can be refused without the weights is, before a byte of them is read. Raises as `publish` does."""
     check_name(name)
     manifest = gate.check_manifest(manifest_bytes)
-    backbone = _refuse_early(registry, manifest, name)
-    with _opened(weights) as stream:
-        _store(registry, manifest, stream, backbone)
-    with registry.database.session() as session:
-        return _commit(session, manifest, manifest_bytes, name=name, actor=actor)
+    check_names(manifest)
+    with registry.database.reading() as session:
+        backbone = backbone_of(find_backbone(session, manifest.backbone.fingerprint)).config
+        adapter = session.get(AdapterRow, name)
+        present = None
+        if adapter is not None:
+            _check_same(adapter, manifest)
+            row = _find(session, name, digest_of(manifest_bytes))
+            present = version_of(adapter, row) if row is not None and row.deleted_at is None else None
+    largest = gate.largest_file_bytes(manifest, backbone)
+    if manifest.weights.size_bytes > largest:
+        raise DigestMismatch(
+            f"the manifest names weights of {manifest.weights.size_bytes} bytes; "
+            f"its configuration needs no more than {largest}"
+        )
+    expected = gate.expected_shapes(manifest, backbone)
+    return Prepared(name=name, manifest=manifest, content=manifest_bytes, expected=expected, present=present)
+
+
+def publish_staged(
+    registry: Registry, prepared: Prepared, staged: Staged, *, actor: str = journal.LOCAL_ACTOR
+) -> PublishedVersion:
+    """The second half of `publish`; `staged` is used up whatever happens. Raises as `publish` does."""
+    store = registry.store
+    try:
+        registry.gatekeeper.check_weights(staged.path, prepared.expected)
+        _check_content(prepared, staged)
+        with leased(registry.database, staged.blob.digest, actor=actor) as lease:
+            store.commit(staged)
+            verify(store, staged.blob)
+            with registry.database.session() as session:
+                give_up(session, lease)
+                return _commit(session, prepared, actor=actor)
+    finally:
+        store.discard(staged)
+
+
+def too_long(prepared: Prepared) -> DigestMismatch:
+    size_bytes = prepared.manifest.weights.size_bytes
+    return DigestMismatch(f"the weights are longer than the {size_bytes} bytes that the manifest names")
 
 
 def _opened(weights: Path | BinaryIO) -> AbstractContextManager[BinaryIO]:
@@ -57,22 +122,6 @@ def _opened(weights: Path | BinaryIO) -> AbstractContextManager[BinaryIO]:
         return weights.open("rb")
     except OSError as error:
         raise InvalidWeights(f"cannot read {weights}: {error.strerror}") from error
-
-
-def _refuse_early(registry: Registry, manifest: Manifest, name: str) -> BackboneConfig:
-    """Whatever can be refused without the weights is, before a byte of them is read."""
-    with registry.database.reading() as session:
-        backbone = backbone_of(find_backbone(session, manifest.backbone.fingerprint)).config
-        adapter = session.get(AdapterRow, name)
-        if adapter is not None:
-            _check_same(adapter, manifest)
-    largest = gate.largest_file_bytes(manifest, backbone)
-    if manifest.weights.size_bytes > largest:
-        raise DigestMismatch(
-            f"the manifest names weights of {manifest.weights.size_bytes} bytes; "
-            f"its configuration needs no more than {largest}"
-        )
-    return backbone
 
 
 def _check_same(adapter: AdapterRow, manifest: Manifest) -> None:
@@ -86,64 +135,68 @@ def _check_same(adapter: AdapterRow, manifest: Manifest) -> None:
             )
 
 
-def _store(registry: Registry, manifest: Manifest, stream: BinaryIO, backbone: BackboneConfig) -> None:
-    store = registry.store
-    try:
-        staged = store.stage(stream, limit_bytes=manifest.weights.size_bytes)
-    except BlobTooLarge as error:
-        raise DigestMismatch(
-            f"the weights are longer than the {manifest.weights.size_bytes} bytes that the manifest names"
-        ) from error
-    try:
-        gate.check_weights(staged.path, manifest, backbone)
-        store.commit(staged)
-    finally:
-        store.discard(staged)
-    verify(store, staged.blob)
+def _check_content(prepared: Prepared, staged: Staged) -> None:
+    """By the hash that was made while the bytes came in."""
+    named, found = prepared.manifest.weights, staged.blob
+    if found.size_bytes != named.size_bytes:
+        raise DigestMismatch(f"the weights have {found.size_bytes} bytes, the manifest names {named.size_bytes}")
+    if found.digest != named.digest:
+        raise DigestMismatch(f"the weights have sha256 {found.digest}, the manifest names {named.digest}")
 
 
-def _commit(session: Session, manifest: Manifest, content: bytes, *, name: str, actor: str) -> PublishedVersion:
-    adapter = session.get(AdapterRow, name, with_for_update=True)
-    now = datetime.now(UTC)
-    if adapter is None:
-        adapter = AdapterRow(
-            name=name, kind=manifest.kind, language=manifest.language, task=manifest.task, created_at=now
-        )
-        session.add(adapter)
-        session.flush()
-    _check_same(adapter, manifest)
-    digest = digest_of(content)
-    row = session.scalar(select(VersionRow).where(VersionRow.adapter == name, VersionRow.manifest_digest == digest))
+def _find(session: Session, name: str, digest: Digest) -> VersionRow | None:
+    return session.scalar(select(VersionRow).where(VersionRow.adapter == name, VersionRow.manifest_digest == digest))
+
+
+def _commit(session: Session, prepared: Prepared, *, actor: str) -> PublishedVersion:
+    manifest, name = prepared.manifest, prepared.name
+    adapter = _adapter_row(session, prepared)
+    row = _find(session, name, digest_of(prepared.content))
     if row is not None and row.deleted_at is None:
         return PublishedVersion(version=version_of(adapter, row), created=False)
     created = row is None
     if row is None:
         newest = session.scalar(select(func.max(VersionRow.number)).where(VersionRow.adapter == name))
-        row = _row(manifest, content, name=name, number=(newest or 0) + 1, now=now)
+        row = _row(prepared, number=(newest or 0) + 1)
         session.add(row)
-    row.deleted_at = None
+        session.flush()
+        add_lineage(session, manifest, name=name, number=row.number)
+    row.deleted_at = row.purged_at = None
+    session.flush()
     journal.record(
         session,
         actor=actor,
         action="version.published" if created else "version.restored",
         subject=f"{name}@{row.number}",
+        to_digest=row.manifest_digest,
         kind=manifest.kind,
         language=manifest.language,
         task=manifest.task,
         fingerprint=manifest.backbone.fingerprint,
     )
-    session.flush()
     return PublishedVersion(version=version_of(adapter, row), created=created)
 
 
-def _row(manifest: Manifest, content: bytes, *, name: str, number: int, now: datetime) -> VersionRow:
+def _adapter_row(session: Session, prepared: Prepared) -> AdapterRow:
+    """Locked, so that two who publish under one name number their versions one after the other."""
+    manifest = prepared.manifest
+    stands = {"kind": manifest.kind, "language": manifest.language, "task": manifest.task}
+    insert_if_absent(session, AdapterRow, {"name": prepared.name, "created_at": datetime.now(UTC), **stands})
+    adapter = session.get_one(AdapterRow, prepared.name, with_for_update=True)
+    _check_same(adapter, manifest)
+    return adapter
+
+
+def _row(prepared: Prepared, *, number: int) -> VersionRow:
+    manifest = prepared.manifest
     return VersionRow(
-        adapter=name,
+        adapter=prepared.name,
         number=number,
-        manifest=content,
-        manifest_digest=digest_of(content),
+        manifest=prepared.content,
+        manifest_digest=digest_of(prepared.content),
         weights_digest=manifest.weights.digest,
         size_bytes=manifest.weights.size_bytes,
         fingerprint=manifest.backbone.fingerprint,
-        created_at=now,
+        job=manifest.job,
+        created_at=datetime.now(UTC),
     )

@@ -8,8 +8,8 @@ from madx import manifest
 from madx.config import BackboneConfig
 from madx.manifest import Digest, Kind
 
-from .models import AdapterRow, AliasMoveRow, AliasRow, BackboneRow, EventRow, VersionRow
-from .values import Alias, AliasMove, Backbone, Event, Version
+from .models import AdapterRow, AliasMoveRow, AliasRow, AuditRow, BackboneRow, EventRow, VersionRow
+from .values import Alias, AliasMove, AuditEntry, Backbone, Event, Version
 
 _CONFIG = TypeAdapter(BackboneConfig)
 
@@ -38,15 +38,31 @@ def version_of(adapter: AdapterRow, row: VersionRow) -> Version:
         weights_digest=Digest(row.weights_digest),
         size_bytes=row.size_bytes,
         created_at=row.created_at,
+        deleted_at=row.deleted_at,
     )
 
 
 def alias_of(row: AliasRow) -> Alias:
+    """Of an alias that was not removed."""
+    assert row.number is not None
     return Alias(adapter=row.adapter, alias=row.alias, number=row.number, revision=row.revision, moved_at=row.moved_at)
 
 
 def move_of(row: AliasMoveRow) -> AliasMove:
     return AliasMove(number=row.number, revision=row.revision, actor=row.actor, moved_at=row.moved_at)
+
+
+def audit_entry_of(row: AuditRow) -> AuditEntry:
+    return AuditEntry(
+        id=row.id,
+        at=row.at,
+        actor=row.actor,
+        action=row.action,
+        subject=row.subject,
+        from_digest=row.from_digest,
+        to_digest=row.to_digest,
+        detail=row.detail,
+    )
 
 
 def event_of(row: EventRow) -> Event:

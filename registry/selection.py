@@ -51,10 +51,11 @@ def find_version(session: Session, reference: AdapterRef, fingerprint: str | Non
         row = _numbered(session, adapter, reference.number)
     elif reference.alias is not None:
         row = _aliased(session, adapter, reference.alias)
-    elif session.get(AliasRow, (adapter.name, PRODUCTION)) is not None:
-        row = _aliased(session, adapter, PRODUCTION)
     else:
-        row = _newest(session, adapter, fingerprint)
+        production = find_alias(session, adapter.name, PRODUCTION)
+        row = (
+            _newest(session, adapter, fingerprint) if production is None else _pointed_at(session, adapter, production)
+        )
     if fingerprint is not None and row.fingerprint != fingerprint:
         raise WrongBackbone(
             f"{row.adapter}@{row.number} is made for backbone {_named(session, row.fingerprint)}, "
@@ -73,30 +74,60 @@ def live_versions(session: Session, adapter: AdapterRow, *conditions: ColumnElem
     return tuple(session.scalars(query))
 
 
-def _numbered(session: Session, adapter: AdapterRow, number: int) -> VersionRow:
-    row = session.get(VersionRow, (adapter.name, number))
-    if row is None or row.deleted_at is not None:
-        live = [f"{adapter.name}@{other.number}" for other in live_versions(session, adapter)]
-        state = "no version" if row is None else "deleted:"
-        raise UnknownVersion(f"{state} {adapter.name}@{number}", nearest=reversed(live[-3:]))
+def find_row(session: Session, name: str, number: int) -> VersionRow:
+    """The row of a version, deleted or not. Raises `UnknownVersion`."""
+    row = session.get(VersionRow, (name, number))
+    if row is None:
+        raise UnknownVersion(f"no version {name}@{number}", nearest=_newest_references(session, name))
     return row
 
 
+def _numbered(session: Session, adapter: AdapterRow, number: int) -> VersionRow:
+    row = find_row(session, adapter.name, number)
+    if row.deleted_at is not None:
+        raise UnknownVersion(f"deleted: {adapter.name}@{number}", nearest=_newest_references(session, adapter.name))
+    return row
+
+
+def _newest_references(session: Session, name: str) -> list[str]:
+    live = select(VersionRow.number).where(VersionRow.adapter == name, VersionRow.deleted_at.is_(None))
+    return [f"{name}@{number}" for number in session.scalars(live.order_by(VersionRow.number.desc()).limit(3))]
+
+
+def find_alias(session: Session, name: str, alias: str) -> AliasRow | None:
+    """None also for one that was removed."""
+    row = session.get(AliasRow, (name, alias))
+    return None if row is None or row.number is None else row
+
+
 def _aliased(session: Session, adapter: AdapterRow, alias: str) -> VersionRow:
-    row = session.get(AliasRow, (adapter.name, alias))
+    row = find_alias(session, adapter.name, alias)
     if row is None:
-        known = session.scalars(select(AliasRow.alias).where(AliasRow.adapter == adapter.name))
-        nearest = [f"{adapter.name}@{name}" for name in nearest_names(alias, known)]
-        raise UnknownAlias(f"adapter {adapter.name!r} has no alias {alias!r}", nearest=nearest)
-    return _numbered(session, adapter, row.number)
+        raise unknown_alias(session, adapter.name, alias)
+    return _pointed_at(session, adapter, row)
+
+
+def _pointed_at(session: Session, adapter: AdapterRow, alias: AliasRow) -> VersionRow:
+    assert alias.number is not None
+    return _numbered(session, adapter, alias.number)
+
+
+def unknown_alias(session: Session, name: str, alias: str) -> UnknownAlias:
+    known = session.scalars(select(AliasRow.alias).where(AliasRow.adapter == name, AliasRow.number.is_not(None)))
+    nearest = [f"{name}@{other}" for other in nearest_names(alias, known)]
+    return UnknownAlias(f"adapter {name!r} has no alias {alias!r}", nearest=nearest)
 
 
 def _newest(session: Session, adapter: AdapterRow, fingerprint: str | None) -> VersionRow:
-    rows = live_versions(session, adapter)
-    if not rows:
+    live = select(VersionRow).where(VersionRow.adapter == adapter.name, VersionRow.deleted_at.is_(None))
+    newest = live.order_by(VersionRow.number.desc()).limit(1)
+    row = None
+    if fingerprint is not None:
+        row = session.scalar(newest.where(VersionRow.fingerprint == fingerprint))
+    row = row or session.scalar(newest)
+    if row is None:
         raise UnknownVersion(f"all versions of adapter {adapter.name!r} are deleted")
-    fitting = [row for row in rows if row.fingerprint == fingerprint]
-    return (fitting or rows)[-1]
+    return row
 
 
 def _named(session: Session, fingerprint: str) -> str:

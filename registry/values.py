@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from madx.config import BackboneConfig
 from madx.manifest import Digest, Kind, Manifest
@@ -37,6 +37,7 @@ class Version:
     weights_digest: Digest
     size_bytes: int
     created_at: datetime
+    deleted_at: datetime | None = None
 
     @property
     def reference(self) -> str:
@@ -45,7 +46,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alias:
-    """`revision` is what `catalog.move_alias` compares."""
+    """`revision` is what `aliases.move_alias` compares."""
 
     adapter: str
     alias: str
@@ -56,9 +57,9 @@ class Alias:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AliasMove:
-    """One step of an alias's history."""
+    """One step of an alias's history; `number` is None where it was removed."""
 
-    number: int
+    number: int | None
     revision: int
     actor: str
     moved_at: datetime
@@ -79,6 +80,64 @@ class Adapter:
     @property
     def production(self) -> Alias | None:
         return next((alias for alias in self.aliases if alias.alias == PRODUCTION), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionSummary:
+    """A version without its manifest, for lists."""
+
+    name: str
+    number: int
+    fingerprint: str
+    manifest_digest: Digest
+    weights_digest: Digest
+    size_bytes: int
+    labels: tuple[str, ...]
+    created_at: datetime
+    deleted_at: datetime | None
+
+    @property
+    def reference(self) -> str:
+        return f"{self.name}@{self.number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterSummary:
+    """An adapter for lists: how many live versions it has, of which `newest` is the newest, and its aliases by name."""
+
+    name: str
+    kind: Kind
+    language: str | None
+    task: str | None
+    created_at: datetime
+    num_versions: int
+    newest: VersionSummary
+    aliases: tuple[Alias, ...]
+
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page(Generic[Item]):
+    """Some items of a list; `next_cursor` gives those after them, and is None at the end."""
+
+    items: tuple[Item, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """Who did what, when, and for changes from which digest to which."""
+
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    from_digest: str | None
+    to_digest: str | None
+    detail: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,16 +1,21 @@
-"""The built wheel, installed in an environment of its own: what every test that starts a process runs.
+"""The built wheel, installed in an environment of its own, which tests that start a process run; and a PostgreSQL.
 
-That environment sees the libraries of the one that runs pytest, but not the checkout: a `.pth` file that is reached
-through another `.pth` file is not read, and the checkout is on the path through one.
+The wheel's environment sees the libraries of the one that runs pytest, but not the checkout: a `.pth` file that is
+reached through another `.pth` file is not read, and the checkout is on the path through one.
 """
 
 import subprocess
 import sys
 import sysconfig
 import venv
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import URL
+
+from tests.support.object_stores import ObjectServer, ministack
+from tests.support.postgres import fresh_database, make_template, postgres_server
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -46,3 +51,25 @@ def wheel_bin(built_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     libraries = dict.fromkeys((sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
     (site / "libraries.pth").write_text("\n".join(libraries) + "\n")
     return folder / "bin"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[URL]:
+    """A PostgreSQL server, started when the first test asks for one."""
+    with postgres_server() as server:
+        make_template(server)
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: URL) -> Iterator[str]:
+    """A DATABASE_URL of the test's own, with this version's tables and nothing in them."""
+    with fresh_database(postgres) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def object_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
+    """An S3-compatible server; who uses it takes a prefix of its own."""
+    with ministack(tmp_path_factory.mktemp("ministack")) as server:
+        yield server

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from registry import catalog
+from registry import aliases, catalog
 from registry.publish import publish
 from registry.references import parse_reference
 from registry.values import Adapter, Version
@@ -160,7 +160,7 @@ def alias(reference: str, alias: str, expect: int | None, json_output: bool) -> 
     """Point ALIAS (such as production) at a version."""
     with Home.of(settings_of()).registry() as registry:
         version = catalog.resolve(registry, parse_reference(reference))
-        moved = catalog.move_alias(registry, version.name, alias, version.number, expected=expect)
+        moved = aliases.move_alias(registry, version.name, alias, version.number, expected=expect)
     if json_output:
         echo_json({"alias": f"{moved.adapter}@{moved.alias}", "number": moved.number, "revision": moved.revision})
     else:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from registry import catalog
+from registry import aliases, catalog
 from registry.errors import PreconditionFailed
 from registry.registry import Registry, open_registry
 from registry.stores import Blob
@@ -115,14 +115,14 @@ def test_of_many_who_compare_and_set_one_wins(home: Path) -> None:
 
     def move(number: int) -> bool:
         try:
-            catalog.move_alias(registry, "sw", "production", number, expected=0)
+            aliases.move_alias(registry, "sw", "production", number, expected=0)
         except PreconditionFailed:
             return False
         return True
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(move, range(1, 9))) == 1
-    assert len(catalog.alias_history(registry, "sw", "production")) == 1
+    assert len(aliases.alias_history(registry, "sw", "production")) == 1
     registry.close()
 
 

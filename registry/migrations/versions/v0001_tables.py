@@ -10,6 +10,7 @@ depends_on = None
 
 _TIME = sa.DateTime(timezone=True)
 _SEQUENCE = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+_NAME = sa.String(64).with_variant(sa.String(64, collation="C"), "postgresql")
 _KINDS = "kind IN ('language', 'task')"
 
 
@@ -38,7 +39,7 @@ def _backbones() -> None:
 def _adapters() -> None:
     op.create_table(
         "adapters",
-        sa.Column("name", sa.String(64), nullable=False),
+        sa.Column("name", _NAME, nullable=False),
         sa.Column("kind", sa.String(16), nullable=False),
         sa.Column("language", sa.String(64)),
         sa.Column("task", sa.String(64)),
@@ -54,7 +55,7 @@ def _adapters() -> None:
 def _versions() -> None:
     op.create_table(
         "versions",
-        sa.Column("adapter", sa.String(64), nullable=False),
+        sa.Column("adapter", _NAME, nullable=False),
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("manifest", sa.LargeBinary(), nullable=False),
         sa.Column("manifest_digest", sa.String(64), nullable=False),
@@ -78,8 +79,8 @@ def _aliases() -> None:
     version = ["adapter", "number"], ["versions.adapter", "versions.number"]
     op.create_table(
         "aliases",
-        sa.Column("adapter", sa.String(64), nullable=False),
-        sa.Column("alias", sa.String(64), nullable=False),
+        sa.Column("adapter", _NAME, nullable=False),
+        sa.Column("alias", _NAME, nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("moved_at", _TIME, nullable=False),
@@ -89,8 +90,8 @@ def _aliases() -> None:
     )
     op.create_table(
         "alias_history",
-        sa.Column("adapter", sa.String(64), nullable=False),
-        sa.Column("alias", sa.String(64), nullable=False),
+        sa.Column("adapter", _NAME, nullable=False),
+        sa.Column("alias", _NAME, nullable=False),
         sa.Column("revision", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("actor", sa.String(200), nullable=False),
@@ -109,7 +110,7 @@ def _defaults() -> None:
         sa.Column("kind", sa.String(16), nullable=False),
         sa.Column("key", sa.String(64), nullable=False),
         sa.Column("fingerprint", sa.String(64), nullable=False),
-        sa.Column("adapter", sa.String(64), nullable=False),
+        sa.Column("adapter", _NAME, nullable=False),
         sa.Column("selector", sa.String(64)),
         sa.Column("set_at", _TIME, nullable=False),
         sa.PrimaryKeyConstraint("kind", "key", "fingerprint", name="pk_defaults"),

@@ -12,7 +12,7 @@ from glossa.demo import MARKER, demo_adapters, is_due, publish_demo
 from glossa.folders import write_folder
 from glossa.home import Home
 from madx.loading import load_backbone
-from registry import catalog
+from registry import catalog, versions
 from registry.registry import Registry
 from tests.support.tiny import language_checkpoint, make_backbone, task_checkpoint
 
@@ -52,14 +52,14 @@ def test_the_demo_is_due_once(registry: Registry, home: Path) -> None:
     versions = publish_demo(registry, home)
     assert [version.reference for version in versions] == [f"{name}@1" for name in demo_adapters()]
     assert not is_due(registry, home)
-    catalog.delete_version(registry, "ner", 1)
+    versions.delete_version(registry, "ner", 1)
     assert not is_due(registry, home)
 
 
 def test_a_demo_that_was_published_in_part_is_due_again(registry: Registry, home: Path) -> None:
     publish_demo(registry, home)
     (home / MARKER).unlink()
-    catalog.delete_version(registry, "ner", 1)
+    versions.delete_version(registry, "ner", 1)
     assert is_due(registry, home)
     publish_demo(registry, home)
     assert [adapter.name for adapter in catalog.list_adapters(registry)] == list(demo_adapters())

@@ -1,4 +1,4 @@
-"""A registry of each test's own, with one tiny backbone in it."""
+"""A registry of each test's own, with one tiny backbone in it, on SQLite and again on PostgreSQL."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +9,18 @@ from registry.registry import Registry, open_registry
 from tests.support.made_adapters import add_made_backbone
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a database that only this test uses."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/home/registry.sqlite"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
 @pytest.fixture
-def empty_registry(tmp_path: Path) -> Iterator[Registry]:
-    opened = open_registry(tmp_path / "home")
+def empty_registry(tmp_path: Path, database_url: str) -> Iterator[Registry]:
+    opened = open_registry(tmp_path / "home", database_url=database_url)
     yield opened
     opened.close()
 

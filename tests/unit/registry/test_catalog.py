@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from registry import catalog
+from registry import aliases, catalog, versions
 from registry.errors import (
     AmbiguousBackbone,
     Conflict,
@@ -86,8 +86,8 @@ def test_lists_by_kind_language_task_and_backbone(registry: Registry) -> None:
 def test_shows_live_versions_and_aliases(registry: Registry) -> None:
     for seed in range(3):
         publish_made(registry, "sw", seed=seed)
-    catalog.delete_version(registry, "sw", 2)
-    alias = catalog.move_alias(registry, "sw", "production", 1)
+    versions.delete_version(registry, "sw", 2)
+    alias = aliases.move_alias(registry, "sw", "production", 1)
     shown = catalog.show(registry, "sw")
     assert [version.number for version in shown.versions] == [1, 3]
     assert shown.aliases == (alias,)
@@ -96,7 +96,7 @@ def test_shows_live_versions_and_aliases(registry: Registry) -> None:
 
 def test_an_adapter_whose_versions_are_all_deleted_is_not_listed(registry: Registry) -> None:
     publish_made(registry, "sw")
-    catalog.delete_version(registry, "sw", 1)
+    versions.delete_version(registry, "sw", 1)
     assert catalog.list_adapters(registry) == ()
     with pytest.raises(UnknownVersion, match="deleted"):
         resolved(registry, "sw")
@@ -107,17 +107,17 @@ def test_resolves_the_three_forms(registry: Registry) -> None:
         publish_made(registry, "sw", seed=seed)
     assert resolved(registry, "sw") == "sw@3"
     assert resolved(registry, "sw@1") == "sw@1"
-    catalog.move_alias(registry, "sw", "canary", 2)
+    aliases.move_alias(registry, "sw", "canary", 2)
     assert resolved(registry, "sw@canary") == "sw@2"
     assert resolved(registry, "sw") == "sw@3"
-    catalog.move_alias(registry, "sw", "production", 1)
+    aliases.move_alias(registry, "sw", "production", 1)
     assert resolved(registry, "sw") == "sw@1"
     assert resolved(registry, "sw@production") == "sw@1"
 
 
 def test_unknown_names_come_with_the_nearest(registry: Registry) -> None:
     publish_made(registry, "sw-tiny")
-    catalog.move_alias(registry, "sw-tiny", "canary", 1)
+    aliases.move_alias(registry, "sw-tiny", "canary", 1)
     with pytest.raises(UnknownAdapter, match="sw-tiny") as adapter:
         resolved(registry, "sw-tyni")
     assert adapter.value.nearest == ("sw-tiny",)
@@ -139,7 +139,7 @@ def test_a_backbone_decides_which_versions_fit(registry: Registry) -> None:
     assert resolved(registry, "sw", OTHER_FINGERPRINT) == "sw@2"
     with pytest.raises(WrongBackbone, match=r"sw@1 is made for backbone tiny .* not for other"):
         resolved(registry, "sw@1", OTHER_FINGERPRINT)
-    catalog.move_alias(registry, "sw", "production", 2)
+    aliases.move_alias(registry, "sw", "production", 2)
     with pytest.raises(WrongBackbone):
         resolved(registry, "sw", FINGERPRINT)
 
@@ -147,18 +147,18 @@ def test_a_backbone_decides_which_versions_fit(registry: Registry) -> None:
 def test_aliases_move_by_compare_and_set(registry: Registry) -> None:
     for seed in range(2):
         publish_made(registry, "sw", seed=seed)
-    created = catalog.move_alias(registry, "sw", "production", 1, expected=0, actor="amina")
+    created = aliases.move_alias(registry, "sw", "production", 1, expected=0, actor="amina")
     assert (created.number, created.revision) == (1, 1)
     with pytest.raises(PreconditionFailed) as caught:
-        catalog.move_alias(registry, "sw", "production", 2, expected=0)
+        aliases.move_alias(registry, "sw", "production", 2, expected=0)
     assert caught.value.revision == 1
-    moved = catalog.move_alias(registry, "sw", "production", 2, expected=1, actor="juma")
+    moved = aliases.move_alias(registry, "sw", "production", 2, expected=1, actor="juma")
     assert (moved.number, moved.revision) == (2, 2)
     with pytest.raises(PreconditionFailed):
-        catalog.move_alias(registry, "sw", "production", 1, expected=1)
-    assert catalog.get_alias(registry, "sw", "production") == moved
-    assert catalog.move_alias(registry, "sw", "production", 1).revision == 3
-    history = catalog.alias_history(registry, "sw", "production")
+        aliases.move_alias(registry, "sw", "production", 1, expected=1)
+    assert aliases.get_alias(registry, "sw", "production") == moved
+    assert aliases.move_alias(registry, "sw", "production", 1).revision == 3
+    history = aliases.alias_history(registry, "sw", "production")
     assert [(move.revision, move.number, move.actor) for move in history] == [
         (1, 1, "amina"),
         (2, 2, "juma"),
@@ -168,40 +168,40 @@ def test_aliases_move_by_compare_and_set(registry: Registry) -> None:
 
 def test_moving_an_alias_to_where_it_is_changes_nothing(registry: Registry) -> None:
     publish_made(registry, "sw")
-    alias = catalog.move_alias(registry, "sw", "production", 1)
+    alias = aliases.move_alias(registry, "sw", "production", 1)
     events = catalog.events_after(registry, 0)
-    assert catalog.move_alias(registry, "sw", "production", 1, expected=1) == alias
+    assert aliases.move_alias(registry, "sw", "production", 1, expected=1) == alias
     assert catalog.events_after(registry, 0) == events
 
 
 def test_an_alias_points_at_a_live_version(registry: Registry) -> None:
     publish_made(registry, "sw")
     with pytest.raises(UnknownVersion):
-        catalog.move_alias(registry, "sw", "production", 2)
-    catalog.delete_version(registry, "sw", 1)
+        aliases.move_alias(registry, "sw", "production", 2)
+    versions.delete_version(registry, "sw", 1)
     with pytest.raises(UnknownVersion):
-        catalog.move_alias(registry, "sw", "production", 1)
+        aliases.move_alias(registry, "sw", "production", 1)
     with pytest.raises(UnknownAlias):
-        catalog.get_alias(registry, "sw", "production")
+        aliases.get_alias(registry, "sw", "production")
     with pytest.raises(InvalidName):
-        catalog.move_alias(registry, "sw", "2", 1)
+        aliases.move_alias(registry, "sw", "2", 1)
 
 
 def test_a_version_that_is_still_named_is_not_deleted(registry: Registry) -> None:
     for seed in range(2):
         publish_made(registry, "sw", seed=seed)
-    catalog.move_alias(registry, "sw", "production", 1)
+    aliases.move_alias(registry, "sw", "production", 1)
     with pytest.raises(Conflict, match="alias production"):
-        catalog.delete_version(registry, "sw", 1)
+        versions.delete_version(registry, "sw", 1)
     catalog.set_default(registry, parse_reference("sw@2"), fingerprint=FINGERPRINT)
     with pytest.raises(Conflict, match="default for sw"):
-        catalog.delete_version(registry, "sw", 2)
+        versions.delete_version(registry, "sw", 2)
 
 
 def test_events_are_read_on_from_the_last_one(registry: Registry) -> None:
     publish_made(registry, "sw")
     first = catalog.events_after(registry, 0)
-    catalog.move_alias(registry, "sw", "production", 1)
+    aliases.move_alias(registry, "sw", "production", 1)
     (new,) = catalog.events_after(registry, first[-1].id)
     assert (new.action, new.subject, new.detail["number"]) == ("alias.moved", "sw@production", 1)
     assert len(catalog.events_after(registry, 0, limit=2)) == 2

@@ -3,7 +3,7 @@
 import pytest
 
 from madx.errors import InvalidConfig
-from registry import catalog
+from registry import aliases, catalog, versions
 from registry.errors import (
     AmbiguousAdapter,
     UnknownBackbone,
@@ -36,7 +36,7 @@ def test_the_only_adapter_runs_its_production_version(registry: Registry) -> Non
     for seed in range(2):
         publish_made(registry, "sw", seed=seed)
     assert chosen(registry, "sw") == "sw@2"
-    catalog.move_alias(registry, "sw", "production", 1)
+    aliases.move_alias(registry, "sw", "production", 1)
     assert chosen(registry, "sw") == "sw@1"
 
 
@@ -59,7 +59,7 @@ def test_a_default_may_name_a_version_or_an_alias(registry: Registry) -> None:
     set_default(registry, "sw@2")
     assert chosen(registry, "sw") == "sw@2"
     assert str(catalog.get_default(registry, kind="language", key="swa", fingerprint=FINGERPRINT)) == "sw@2"
-    catalog.move_alias(registry, "sw", "canary", 1)
+    aliases.move_alias(registry, "sw", "canary", 1)
     set_default(registry, "sw@canary")
     assert chosen(registry, "sw") == "sw@1"
 
@@ -68,7 +68,7 @@ def test_the_only_adapter_wins_over_a_default_that_is_gone(registry: Registry) -
     publish_made(registry, "sw-a")
     publish_made(registry, "sw-b", seed=1)
     set_default(registry, "sw-a")
-    catalog.delete_version(registry, "sw-a", 1)
+    versions.delete_version(registry, "sw-a", 1)
     assert chosen(registry, "sw") == "sw-b@1"
 
 

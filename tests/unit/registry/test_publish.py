@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from madx.errors import GlossaError, InvalidManifest, InvalidWeights
 from madx.manifest import Kind, digest_of, from_bytes, to_bytes
-from registry import catalog
+from registry import catalog, versions
 from registry.errors import Conflict, InvalidName, UnknownBackbone, UnknownVersion
 from registry.models import AuditRow
 from registry.publish import publish
@@ -96,7 +96,7 @@ def test_publishing_again_heals_a_damaged_blob(registry: Registry) -> None:
 def test_publishing_a_deleted_version_brings_it_back(registry: Registry) -> None:
     first = publish_made(registry, "sw", seed=1)
     publish_made(registry, "sw", seed=2)
-    catalog.delete_version(registry, "sw", 1)
+    versions.delete_version(registry, "sw", 1)
     with pytest.raises(UnknownVersion):
         catalog.resolve(registry, AdapterRef(name="sw", number=1))
     assert publish_made(registry, "sw", seed=1) == first
@@ -105,7 +105,7 @@ def test_publishing_a_deleted_version_brings_it_back(registry: Registry) -> None
 
 def test_the_number_of_a_deleted_version_is_not_given_again(registry: Registry) -> None:
     publish_made(registry, "sw", seed=1)
-    catalog.delete_version(registry, "sw", 1)
+    versions.delete_version(registry, "sw", 1)
     assert publish_made(registry, "sw", seed=2).number == 2
 
 

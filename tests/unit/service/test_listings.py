@@ -7,7 +7,7 @@ from starlette.testclient import TestClient
 
 from madx.config import Composition
 from madx.loading import load_backbone
-from registry import catalog
+from registry import aliases, catalog
 from registry.references import AdapterRef
 from tests.support import tiny
 from tests.support.served import Home
@@ -74,7 +74,7 @@ def test_a_default_that_does_not_run_any_more_is_shown_as_none(own_home: Home, t
     with own_home.client() as client:
         assert [item["default"] for item in items(client, "languages")] == ["en@1", "sw@1"]
         with own_home.registry() as registry:
-            catalog.move_alias(registry, "sw", "production", far.number)
+            aliases.move_alias(registry, "sw", "production", far.number)
             tiny.publish_adapter(registry, "sw-c", tiny.language_checkpoint(own_home.loaded, "sw", seed=10))
         assert [item["default"] for item in items(client, "languages")] == ["en@1", None]
         answers_its_examples(client)
@@ -86,7 +86,7 @@ def test_adapters_of_all_backbones_are_listed_with_whether_they_run_here(own_hom
         tiny.register_backbone(registry, other)
         tiny.publish_adapter(registry, "far", tiny.language_checkpoint(other, "xh", seed=5))
         newer = tiny.publish_adapter(registry, "sw", tiny.language_checkpoint(own_home.loaded, "sw", seed=6))
-        catalog.move_alias(registry, "sw", "production", 1)
+        aliases.move_alias(registry, "sw", "production", 1)
     with own_home.client() as client:
         listed = {item["reference"]: item for item in items(client, "adapters")}
         assert [item["code"] for item in items(client, "languages")] == ["en", "sw"]

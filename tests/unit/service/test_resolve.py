@@ -9,7 +9,7 @@ import pytest
 from madx.config import Composition
 from madx.errors import InvalidInput, NoMaskedLMHead
 from madx.loading import load_backbone
-from registry import catalog
+from registry import aliases, catalog
 from registry.errors import AmbiguousAdapter, UnknownTask, UnknownVersion, WrongBackbone
 from registry.references import AdapterRef
 from registry.registry import Registry
@@ -61,7 +61,7 @@ def test_a_region_with_an_adapter_of_its_own_does_not_fall_back(own_home: Home, 
 
 def test_references_win_over_the_language(own_home: Home, registry: Registry) -> None:
     tiny.publish_adapter(registry, "ner", tiny.task_checkpoint(own_home.loaded, seed=9))
-    catalog.move_alias(registry, "ner", "old", 1)
+    aliases.move_alias(registry, "ner", "old", 1)
     assert stack_of(own_home, registry, language="sw") == ("sw@1", "ner@2")
     assert stack_of(own_home, registry, language="sw", adapter="ner@old") == ("sw@1", "ner@1")
     assert stack_of(own_home, registry, language="sw", adapter="ner@1", language_adapter="en") == ("en@1", "ner@1")

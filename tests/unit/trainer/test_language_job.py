@@ -10,7 +10,7 @@ from madx.errors import NoMaskedLMHead
 from madx.fingerprint import fingerprint
 from madx.loading import load_backbone
 from madx.manifest import digest_of
-from registry import catalog
+from registry import catalog, versions
 from registry.datasets.errors import BrokenData, UnknownDataSet
 from registry.errors import Conflict, InvalidName
 from tests.support.tiny import language_checkpoint, make_backbone, publish_adapter, register_backbone
@@ -90,7 +90,7 @@ def test_a_finished_run_is_not_done_again_and_leaves_no_checkpoint(place: Workpl
 
 def test_a_run_whose_version_was_deleted_is_done_again(place: Workplace, text: Path) -> None:
     first = train_language(place, language_spec(text), Watcher())
-    catalog.delete_version(place.registry, first.name, first.number)
+    versions.delete_version(place.registry, first.name, first.number)
     assert train_language(place, language_spec(text), Watcher()).weights_digest == first.weights_digest
 
 
