@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 30
-ATTEMPTS = 3
 CONNECTIONS = 32
 
 
@@ -45,7 +44,7 @@ def _client(settings: botocore.session.Session) -> "S3Client":
     config = Config(
         connect_timeout=CONNECT_TIMEOUT_S,
         read_timeout=READ_TIMEOUT_S,
-        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        retries={"mode": "standard"},  # three attempts; AWS_MAX_ATTEMPTS changes that
         max_pool_connections=CONNECTIONS,
     )
     client = session.client("s3", config=config)

@@ -11,6 +11,9 @@ from botocore.exceptions import (
     NoCredentialsError,
     PartialCredentialsError,
 )
+from botocore.exceptions import (
+    ConnectionError as NotConnected,
+)
 from urllib3.exceptions import HTTPError
 
 from madx.manifest import Digest
@@ -48,7 +51,7 @@ def translated(place: str, digest: Digest | None = None) -> Iterator[None]:
         raise StoreUnavailable(
             f"no complete credentials for {place}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         ) from error
-    except (HTTPClientError, HTTPError) as error:
+    except (NotConnected, HTTPClientError, HTTPError) as error:
         raise StoreUnavailable(
             f"cannot reach {place} ({type(error).__name__}); check AWS_ENDPOINT_URL and the network, and try again"
         ) from error

@@ -1,6 +1,7 @@
 """S3-compatible servers for tests: what every one of them gives, and the small one that every run starts."""
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -20,12 +21,20 @@ START_S = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectServer:
-    """A running server. `environment` is what boto3 reads; the bucket of `url` exists."""
+    """A running server with a bucket. `environment` is what boto3 reads; `process` is None where several make it."""
 
-    url: str
+    bucket: str
     endpoint: str
     environment: Mapping[str, str]
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"s3://{self.bucket}/registry"
+
+    def fresh_url(self) -> str:
+        """An address below which there is nothing yet."""
+        return f"s3://{self.bucket}/{secrets.token_hex(8)}"
 
 
 def aws_environment(endpoint: str, access_key: str, secret_key: str, folder: Path) -> dict[str, str]:
@@ -115,4 +124,4 @@ def ministack(folder: Path, *, bucket: str = "glossa") -> Iterator[ObjectServer]
         wait_until_answering(f"{endpoint}/_ministack/health", process, log)
         environment = aws_environment(endpoint, "test", "test", folder)
         make_bucket(environment, bucket)
-        yield ObjectServer(url=f"s3://{bucket}/registry", endpoint=endpoint, environment=environment, process=process)
+        yield ObjectServer(bucket=bucket, endpoint=endpoint, environment=environment, process=process)
