@@ -130,6 +130,7 @@ def canonical_language(tag: str) -> str:
 
 
 _READER = TypeAdapter(Manifest)
+_MOST_QUOTED = 300
 
 
 def to_bytes(manifest: Manifest) -> bytes:
@@ -145,13 +146,18 @@ def from_bytes(content: bytes) -> Manifest:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "manifest"
-        raise InvalidManifest(f"{place}: {first['msg']}") from error
+        raise InvalidManifest(f"{_shortened(place)}: {_shortened(first['msg'])}") from error
     except InvalidConfig as error:
-        raise InvalidManifest(str(error)) from error
+        raise InvalidManifest(_shortened(str(error))) from error
     unknown = _unknown_field(json.loads(content), asdict(manifest))
     if unknown is not None:
-        raise InvalidManifest(f"{unknown} is no field of the format {FORMAT}")
+        raise InvalidManifest(f"{_shortened(unknown)} is no field of the format {FORMAT}")
     return manifest
+
+
+def _shortened(text: str) -> str:
+    """A message may quote a megabyte of what was sent."""
+    return text if len(text) <= _MOST_QUOTED else f"{text[:_MOST_QUOTED]} ..."
 
 
 def _unknown_field(given: object, known: object) -> str | None:

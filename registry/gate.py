@@ -1,28 +1,22 @@
 """Refuses unsafe or incompatible checkpoints before anything of them is published.
 
-Pure functions over a manifest's bytes and a file's path, without a session or a store, so that they may run in a
-process of their own. Bytes are only counted and compared: nothing in a file is executed.
+Pure functions over a manifest's bytes, without a session or a store. They say what the weights must hold; whether a
+file holds that is `weights_gate`'s to say, in a process of its own.
 """
 
-import hashlib
 import math
-from pathlib import Path
-from typing import BinaryIO
 
 from madx.config import BackboneConfig
 from madx.errors import InvalidConfig, InvalidManifest
 from madx.manifest import Manifest, from_bytes
 from madx.shapes import Shape, adapter_shapes
 
-from . import weights_gate
 from .errors import InvalidName
 from .references import check_name, parse_reference
-from .refusals import DigestMismatch
 from .strict_json import parse_strictly
 from .weights_header import ITEM_BYTES, MAX_HEADER_BYTES, PREFIX_BYTES
 
 MAX_MANIFEST_BYTES = 1 << 20
-_CHUNK_BYTES = 1 << 20
 
 
 def check_manifest(content: bytes) -> Manifest:
@@ -34,6 +28,8 @@ def check_manifest(content: bytes) -> Manifest:
     except ValueError as error:
         raise InvalidManifest(f"the manifest is no strict JSON: {error}") from error
     manifest = from_bytes(content)
+    if manifest.weights.size_bytes < 0:
+        raise InvalidManifest("weights.size_bytes must not be negative")
     if manifest.task is not None:
         try:
             check_name(manifest.task)
@@ -65,25 +61,3 @@ def largest_file_bytes(manifest: Manifest, backbone: BackboneConfig) -> int:
     """No acceptable weights file of this manifest is longer."""
     elements = sum(math.prod(shape) for shape in expected_shapes(manifest, backbone).values())
     return PREFIX_BYTES + MAX_HEADER_BYTES + elements * max(ITEM_BYTES.values())
-
-
-def check_weights(path: Path, manifest: Manifest, backbone: BackboneConfig) -> None:
-    """Raises `InvalidWeights` (see `refusals`) unless the file is exactly what the manifest and the backbone say."""
-    file_bytes = path.stat().st_size
-    with path.open("rb") as stream:
-        weights_gate.check_header(stream, expected_shapes(manifest, backbone), file_bytes=file_bytes)
-        _check_digest(stream, file_bytes, manifest)
-        stream.seek(0)
-        weights_gate.check_weights(stream, expected_shapes(manifest, backbone), file_bytes=file_bytes)
-
-
-def _check_digest(stream: BinaryIO, file_bytes: int, manifest: Manifest) -> None:
-    if file_bytes != manifest.weights.size_bytes:
-        raise DigestMismatch(f"the weights have {file_bytes} bytes, the manifest names {manifest.weights.size_bytes}")
-    hasher = hashlib.sha256()
-    stream.seek(0)
-    while chunk := stream.read(_CHUNK_BYTES):
-        hasher.update(chunk)
-    digest = hasher.hexdigest()
-    if digest != manifest.weights.digest:
-        raise DigestMismatch(f"the weights have sha256 {digest}, the manifest names {manifest.weights.digest}")

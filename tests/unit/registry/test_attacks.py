@@ -1,0 +1,78 @@
+"""Each attack on publishing is refused with exactly its code, takes little memory, and leaves nothing behind."""
+
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from madx.errors import GlossaError
+from madx.manifest import to_bytes
+from registry.models import Table
+from registry.publish import publish
+from registry.registry import Registry, open_registry
+from tests.support.attacks.attack import Attack, add_attacked_backbones, right_manifest, right_weights
+from tests.support.attacks.corpus import all_attacks
+from tests.support.made_adapters import written
+
+ATTACKS = all_attacks()
+# The longest manifest that is read, as Python's objects, takes most of it; weights take a thirtieth.
+MOST_MEMORY_BYTES = 64 << 20
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("attacked")
+
+
+@pytest.fixture(scope="module")
+def attacked(home: Path) -> Iterator[Registry]:
+    opened = open_registry(home)
+    add_attacked_backbones(opened)
+    yield opened
+    opened.close()
+
+
+def rows(registry: Registry) -> dict[str, int]:
+    with registry.database.reading() as session:
+        tables = Table.metadata.tables.items()
+        return {name: session.scalar(select(func.count()).select_from(table)) or 0 for name, table in tables}
+
+
+def files(folder: Path) -> list[str]:
+    """All but the database's own."""
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return [name for name in found if not name.startswith("registry.sqlite")]
+
+
+def test_names_are_distinct() -> None:
+    names = [attack.name for attack in ATTACKS]
+    assert sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=[ascii(attack.name) for attack in ATTACKS])
+def test_is_refused(attack: Attack, attacked: Registry, home: Path, tmp_path: Path) -> None:
+    manifest, weights = attack.make()
+    path = written(tmp_path / "weights", weights)
+    del weights
+    before = rows(attacked)
+    tracemalloc.start()
+    try:
+        with pytest.raises(GlossaError) as caught:
+            publish(attacked, manifest, path, name="attacked")
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert caught.value.code == attack.code, str(caught.value)[:500]
+    assert len(str(caught.value).encode()) < 2_000
+    assert peak_bytes < MOST_MEMORY_BYTES
+    assert rows(attacked) == before
+    assert list(attacked.store.list()) == []
+    assert files(home) == []
+
+
+def test_what_the_attacks_start_from_is_published(registry: Registry, tmp_path: Path) -> None:
+    """Else an attack might be refused for something else."""
+    path = written(tmp_path / "weights", right_weights())
+    assert publish(registry, to_bytes(right_manifest()), path, name="attacked").created
