@@ -14,7 +14,7 @@ from madx.errors import InvalidWeights
 from .weights_gate import Shape, check_header, check_weights
 
 MEMORY_BYTES = 256 << 20
-"""Of address space. The interpreter takes a tenth of it; the worst header that is within its bounds, half."""
+"""Of address space. The interpreter takes a sixteenth of it; the worst headers within their bounds, a fifth more."""
 
 _OPEN_FILES = 16
 

@@ -48,8 +48,6 @@ def read_header(stream: BinaryIO, file_bytes: int) -> tuple[TensorEntry, ...]:
     Of `stream` only the header is read; the rest may still be on its way. Raises a subclass of `InvalidWeights`.
     """
     prefix = stream.read(PREFIX_BYTES)
-    if len(prefix) < PREFIX_BYTES:
-        raise Truncated(f"the weights file has {min(file_bytes, len(prefix))} bytes, too few for a safetensors header")
     data_start = header_end(prefix)
     content = stream.read(data_start - PREFIX_BYTES)
     there = PREFIX_BYTES + len(content)
@@ -66,10 +64,12 @@ def read_header(stream: BinaryIO, file_bytes: int) -> tuple[TensorEntry, ...]:
 
 
 def header_end(prefix: bytes) -> int:
-    """Bytes until the end of the header of a file that begins with `prefix`, of `PREFIX_BYTES` bytes at least.
+    """Bytes until the end of the header of a file that begins with `prefix`, of which `PREFIX_BYTES` are looked at.
 
-    Raises `HeaderTooLarge`.
+    Raises `HeaderTooLarge`, and `Truncated` where they are not there.
     """
+    if len(prefix) < PREFIX_BYTES:
+        raise Truncated(f"the weights file has {len(prefix)} bytes, too few for a safetensors header")
     length = int.from_bytes(prefix[:PREFIX_BYTES], "little")
     if length > MAX_HEADER_BYTES:
         raise HeaderTooLarge(
