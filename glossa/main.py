@@ -17,6 +17,7 @@ from .commands.backbones import backbones
 from .commands.data import data
 from .commands.demo import demo
 from .commands.evaluate import evaluate
+from .commands.exchange import export, import_
 from .commands.predict import predict
 from .commands.pretrain import pretrain
 from .commands.serve import serve
@@ -36,7 +37,7 @@ def glossa() -> None:
     """
 
 
-for command in (serve, train, pretrain, evaluate, adapters, backbones, data, predict, demo):
+for command in (serve, train, pretrain, evaluate, adapters, import_, export, backbones, data, predict, demo):
     glossa.add_command(command)
 
 

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from ..config import Activation, AdapterConfig, InvertibleConfig
+from ..config import Activation, AdapterConfig, Family, InvertibleConfig
 from ..errors import InvalidConfig
+from ..families import FAMILIES
 from ..manifest import Kind
 from .errors import InvalidHubConfig, UnsupportedHubAdapter
 
@@ -91,7 +92,7 @@ class HubAdapter:
 
     name: str
     kind: Kind | None
-    model_type: str | None
+    family: Family
     model_name: str | None
     hidden_size: int | None
     version: str | None
@@ -120,7 +121,7 @@ def read_adapter_config(content: Json) -> HubAdapter:
     return HubAdapter(
         name=_name(content),
         kind=_KINDS.get(content.get("type")),
-        model_type=_optional(content, "model_type", str),
+        family=_family(content),
         model_name=_optional(content, "model_name", str),
         hidden_size=_optional(content, "hidden_size", int),
         version=_optional(content, "version", str),
@@ -134,6 +135,14 @@ def _name(content: Json) -> str:
     if not isinstance(name, str) or not name or "." in name:
         raise InvalidHubConfig(f"adapter_config.json: {name!r} names no adapter")
     return name
+
+
+def _family(content: Json) -> Family:
+    family = content.get("model_type")
+    if family not in FAMILIES:
+        supported = ", ".join(sorted(FAMILIES))
+        raise UnsupportedHubAdapter(f"the adapter is for a model of type {family!r}; supported are {supported}")
+    return cast(Family, family)
 
 
 def _optional(content: Json, key: str, kind: type) -> Any:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from ..config import Family
 from ..families import FAMILIES
 from .errors import UnsupportedHubAdapter
 from .heads import HubHead
@@ -44,9 +43,9 @@ class Chosen(Generic[Tensor]):
     others: tuple[str, ...] = ()
 
 
-def choose_adapter(tensors: Mapping[str, Tensor], family: Family, name: str) -> Chosen[Tensor]:
-    """The tensors of adapter `name`. Raises `UnsupportedHubAdapter` for those of another method."""
-    prefix = family_prefix(family)
+def choose_adapter(tensors: Mapping[str, Tensor], naming: HubNaming) -> Chosen[Tensor]:
+    """The tensors of adapter `naming.adapter`. Raises `UnsupportedHubAdapter` for those of another method."""
+    prefix = family_prefix(naming.family)
     chosen: dict[str, Tensor] = {}
     others: set[str] = set()
     for key, tensor in tensors.items():
@@ -57,7 +56,7 @@ def choose_adapter(tensors: Mapping[str, Tensor], family: Family, name: str) -> 
         if method is not None:
             raise UnsupportedHubAdapter(f"the file holds tensors of {method} ({key}), which is not supported")
         owner = _owner(path)
-        if owner is not None and owner != name:
+        if owner is not None and owner != naming.adapter:
             others.add(owner)
         else:
             chosen[".".join(path)] = tensor

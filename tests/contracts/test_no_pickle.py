@@ -1,4 +1,5 @@
-"""Nothing here reads or writes pickles, read off the sources: weights are safetensors, the rest is JSON."""
+"""No pickles, read off the sources: weights are safetensors, the rest is JSON. One file reads and writes AdapterHub's
+`.bin` files, by torch's restricted unpickler, and one other module may call it."""
 
 import ast
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ ATTRIBUTES = {
     "torch.utils.model_zoo",
 }
 METHODS = {"read_pickle", "to_pickle"}
+BIN_FILE = "glossa/adapterhub/bin_weights.py"
+BIN_CALLER = "glossa/adapterhub/folders.py"
 
 
 def _local_names(tree: ast.Module) -> dict[str, str]:
@@ -67,7 +70,51 @@ def pickles(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 def test_no_source_pickles(all_sources: dict[str, ast.Module]) -> None:
     assert len(all_sources) > 20
-    assert [f"{path}:{line} {name}" for path, tree in all_sources.items() for line, name in pickles(tree)] == []
+    found = {path: sorted(name for _, name in pickles(tree)) for path, tree in all_sources.items()}
+    assert {path: names for path, names in found.items() if names} == {BIN_FILE: ["torch.load", "torch.save"]}
+
+
+def restricted(tree: ast.Module) -> list[bool]:
+    """For each call of torch.load: whether it says weights_only=True, in so many words."""
+    names = _local_names(tree)
+    calls = [
+        node for node in ast.walk(tree) if isinstance(node, ast.Call) and _dotted(node.func, names) == "torch.load"
+    ]
+    return [
+        any(
+            keyword.arg == "weights_only" and isinstance(keyword.value, ast.Constant) and keyword.value.value is True
+            for keyword in call.keywords
+        )
+        for call in calls
+    ]
+
+
+def test_the_one_unpickler_is_the_restricted_one(all_sources: dict[str, ast.Module]) -> None:
+    assert restricted(all_sources[BIN_FILE]) == [True]
+
+
+def test_the_one_unpickler_is_called_from_one_module(package_sources: dict[str, ast.Module]) -> None:
+    module = BIN_FILE.rpartition("/")[2].removesuffix(".py")
+    callers = {
+        path
+        for path, tree in package_sources.items()
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.ImportFrom) and module in f"{node.module}.{[alias.name for alias in node.names]}")
+        or (isinstance(node, ast.Import) and any(module in alias.name for alias in node.names))
+    }
+    assert callers == {BIN_CALLER}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("import torch\ntorch.load('x')", [False]),
+        ("import torch\ntorch.load('x', weights_only=flag)", [False]),
+        ("import torch as t\nt.load('x', weights_only=False)\nt.load('y', weights_only=True)", [False, True]),
+    ],
+)
+def test_an_unrestricted_load_is_seen(text: str, expected: list[bool]) -> None:
+    assert restricted(ast.parse(text)) == expected
 
 
 @pytest.mark.parametrize(
