@@ -152,7 +152,7 @@ class StoreUnavailable(RegistryError):
 
 
 class GateUnavailable(RegistryError):
-    """The process that looks at weights cannot be started; nothing was decided about the file."""
+    """The process that looks at weights does not start; nothing was decided about the file."""
 
     code = "gate_unavailable"
 

@@ -26,6 +26,7 @@ _BYTES_PER_CPU_S = 32 << 20  # a thirtieth of what one core does
 _WAITING_S = 20  # besides computing: a slow disk, a busy machine
 _WALL_PER_CPU = 4
 _LOGGED_CHARACTERS = 2_000
+_KEPT = ("LD_LIBRARY_PATH", "PYTHONHOME")  # without these some interpreters do not start
 
 _log = logging.getLogger(__name__)
 
@@ -81,21 +82,21 @@ def _ask(request: Request) -> Verdict:
     except OSError as error:
         raise GateUnavailable(f"cannot start the gate's process: {error.strerror}; try again later") from error
     verdict = _read(done.stdout) if done.returncode == 0 else None
-    if verdict is None:
-        _log.error(
-            "the gate's process ended with %d: %s",
-            done.returncode,
-            done.stderr.decode(errors="replace")[-_LOGGED_CHARACTERS:],
-        )
-        raise GateFailed("the weights could not be checked within the gate's limits of time and memory")
-    return verdict
+    if verdict is not None:
+        return verdict
+    told = done.stderr.decode(errors="replace")[-_LOGGED_CHARACTERS:]
+    _log.error("the gate's process ended with %d: %s", done.returncode, told)
+    if not done.stdout:
+        raise GateUnavailable("the gate's process ended before it began; the log says why")
+    raise GateFailed("the weights could not be checked within the gate's limits of time and memory")
 
 
 def _environment() -> dict[str, str]:
     """No secrets, and modules found where this process finds them: installed, in a checkout, or on PYTHONPATH."""
-    return {
+    modules = os.pathsep.join(folder or str(Path.cwd()) for folder in sys.path)
+    return {name: os.environ[name] for name in _KEPT if name in os.environ} | {
         "LC_ALL": "C.UTF-8",
-        "PYTHONPATH": os.pathsep.join(folder or str(Path.cwd()) for folder in sys.path),
+        "PYTHONPATH": modules,
     }
 
 

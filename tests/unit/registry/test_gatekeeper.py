@@ -129,7 +129,7 @@ def test_a_child_that_waits_for_ever_is_ended(tmp_path: Path, monkeypatch: pytes
     keeper.check_weights(written(tmp_path / "right", save(tensors)), shapes_of(tensors))
 
 
-@pytest.mark.parametrize("answer", ["", "[]", "{}", '{"code": null}', '{"code": "new", "message": ""}', "{" * 9])
+@pytest.mark.parametrize("answer", ["[]", "{}", '{"code": null}', '{"code": "new", "message": ""}', "{" * 9])
 def test_an_answer_that_is_no_verdict_refuses_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
@@ -138,8 +138,12 @@ def test_an_answer_that_is_no_verdict_refuses_the_file(
         Gatekeeper().check_weights(written(tmp_path / "weights", b""), {})
 
 
-def test_a_child_that_cannot_be_started_decides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "nowhere"))
+@pytest.mark.parametrize("text", [None, "exit 1", "kill -9 $$"])
+def test_a_child_that_does_not_begin_decides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None
+) -> None:
+    child = str(tmp_path / "nowhere") if text is None else program(tmp_path / "child", f"cat > /dev/null; {text}")
+    monkeypatch.setattr(sys, "executable", child)
     with pytest.raises(GateUnavailable):
         Gatekeeper().check_weights(written(tmp_path / "weights", b""), {})
 
@@ -148,7 +152,9 @@ def test_a_child_knows_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for name in ("AWS_SECRET_ACCESS_KEY", "DATABASE_URL", "GLOSSA_API_KEY", "ANOTHER"):
         monkeypatch.setenv(name, "hunter2")
     seen = tmp_path / "seen"
-    monkeypatch.setattr(sys, "executable", program(tmp_path / "child", f"env > '{seen}'; cat > '{seen}.input'; exit 1"))
+    monkeypatch.setattr(
+        sys, "executable", program(tmp_path / "child", f"env > '{seen}'; cat > '{seen}.input'; echo; exit 1")
+    )
     with pytest.raises(GateFailed):
         Gatekeeper().check_header(written(tmp_path / "weights", by_hand({})), {}, file_bytes=10)
     text = seen.read_text()
@@ -162,7 +168,9 @@ def test_a_child_knows_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_no_more_children_than_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int) -> None:
     """Each child notes when it comes and goes; six files arrive at once."""
     log = tmp_path / "log"
-    child = program(tmp_path / "child", f"echo + >> '{log}'; cat > /dev/null; sleep 0.1; echo - >> '{log}'; exit 1")
+    child = program(
+        tmp_path / "child", f"echo + >> '{log}'; cat > /dev/null; sleep 0.1; echo - >> '{log}'; echo; exit 1"
+    )
     monkeypatch.setattr(sys, "executable", child)
     keeper = Gatekeeper(processes=processes)
     path = written(tmp_path / "weights", b"")
