@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from madx.adapterhub.errors import NotExpressible
 from madx.adapterhub.names import HubNaming, to_hub
 from madx.adapterhub.writing import write_adapter_config, write_head_config
-from madx.manifest import Manifest
+from madx.manifest import JsonScalar, Manifest
 from registry.values import Backbone, Version
 
 from .folders import (
@@ -18,7 +18,7 @@ from .folders import (
     config_bytes,
     weights_bytes,
 )
-from .importing import METHOD, ORIGIN_NAME, ORIGIN_OUTSIDE, WordEmbeddings
+from .importing import METHOD, ORIGIN_DROPOUT, ORIGIN_MODEL, ORIGIN_NAME, ORIGIN_OUTSIDE, WordEmbeddings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +43,15 @@ def export_version(
         )
     name = _name(version)
     naming = HubNaming(family=backbone.config.family, adapter=name, head=name)
-    head, model_name = manifest.head, manifest.backbone.name
-    config = write_adapter_config(manifest.config, name=name, backbone=backbone.config, model_name=model_name)
+    head, origin = manifest.head, _origin(manifest)
+    model_name = str(origin.get(ORIGIN_MODEL, manifest.backbone.name))
+    config = write_adapter_config(
+        manifest.config,
+        name=name,
+        backbone=backbone.config,
+        model_name=model_name,
+        dropout=float(origin.get(ORIGIN_DROPOUT) or 0.0),
+    )
     tied = embeddings(backbone).detach().cpu().clone() if head is not None and head.type == "masked_lm" else None
     tensors = to_hub(
         safetensors.torch.load(weights),
@@ -58,7 +65,7 @@ def export_version(
     of_adapter = {key: tensor for key, tensor in tensors.items() if key not in of_head}
     files = [(ADAPTER_WEIGHTS[kind], weights_bytes(of_adapter, kind))]
     if head is not None:
-        outside = manifest.hyper_parameters.get(ORIGIN_OUTSIDE) if manifest.method == METHOD else None
+        outside = origin.get(ORIGIN_OUTSIDE)
         written = write_head_config(
             head,
             name=name,
@@ -71,13 +78,16 @@ def export_version(
     return ExportedAdapter(name=name, files=tuple(files), notes=tuple(_notes(manifest)))
 
 
+def _origin(manifest: Manifest) -> dict[str, JsonScalar]:
+    """What the import noted; empty for a version that was trained here."""
+    return manifest.hyper_parameters if manifest.method == METHOD else {}
+
+
 def _name(version: Version) -> str:
     """Its name where it came from, else its language or its name here, in a form that AdapterHub's modules can have."""
     import torch
 
-    manifest = version.manifest
-    origin = manifest.hyper_parameters.get(ORIGIN_NAME) if manifest.method == METHOD else None
-    name = str(origin or manifest.language or version.name).replace(".", "-")
+    name = str(_origin(version.manifest).get(ORIGIN_NAME) or version.language or version.name).replace(".", "-")
     # There an adapter is an attribute of a module, which has some of these already: Tongan is "to".
     return f"{name}-adapter" if hasattr(torch.nn.ModuleDict(), name) else name
 

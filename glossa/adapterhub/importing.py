@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 METHOD = "adapterhub"
 """What an imported version's manifest says of how it was trained: elsewhere, with AdapterHub's library."""
-ORIGIN_NAME, ORIGIN_OUTSIDE = "adapterhub.name", "adapterhub.outside_label"
+ORIGIN_NAME, ORIGIN_MODEL = "adapterhub.name", "adapterhub.model_name"
+ORIGIN_OUTSIDE, ORIGIN_DROPOUT = "adapterhub.outside_label", "adapterhub.dropout"
 
 WordEmbeddings = Callable[[Backbone], "torch.Tensor"]
 """A backbone's word embeddings (V, D); raises where its weights are not at hand."""
@@ -143,11 +144,11 @@ def _origin(content: HubContent, source: Source, labels: TaggingLabels | None) -
     adapter = content.adapter
     origin: dict[str, JsonScalar] = {
         ORIGIN_NAME: adapter.name,
-        "adapterhub.model_name": adapter.model_name,
+        ORIGIN_MODEL: adapter.model_name,
         "adapterhub.version": adapter.version,
         "adapterhub.repository": source.repository,
         "adapterhub.commit": source.commit,
-        "adapterhub.dropout": adapter.dropout or None,
+        ORIGIN_DROPOUT: adapter.dropout or None,
         ORIGIN_OUTSIDE: None if labels is None else labels.outside,
     }
     return {key: value for key, value in origin.items() if value is not None}

@@ -17,7 +17,9 @@ MODEL_CLASSES: dict[Family, str] = {
 }
 
 
-def write_adapter_config(config: AdapterConfig, *, name: str, backbone: BackboneConfig, model_name: str) -> Json:
+def write_adapter_config(
+    config: AdapterConfig, *, name: str, backbone: BackboneConfig, model_name: str, dropout: float = 0.0
+) -> Json:
     """A complete `adapter_config.json` of the version `HUB_VERSION`. Raises `NotExpressible`."""
     if config.placement != "pfeiffer":
         raise NotExpressible(f"the placement {config.placement} is not exported yet")
@@ -36,6 +38,7 @@ def write_adapter_config(config: AdapterConfig, *, name: str, backbone: Backbone
         "non_linearity": hub_name(config.non_linearity),
         "original_ln_before": config.original_ln_before,
         "scaling": config.scaling,
+        "dropout": dropout,
         "leave_out": list(config.leave_out),
         "inv_adapter": None if inverse is None else "nice",
         "inv_adapter_reduction_factor": None if inverse is None else _plain(inverse.reduction),

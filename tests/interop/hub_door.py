@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
+import pytest
 from click.testing import CliRunner
 
 from glossa.main import glossa
@@ -15,9 +16,11 @@ from registry import catalog
 from registry.references import parse_reference
 from registry.registry import open_registry
 from registry.values import Version
-from tests.interop.oracle import Oracle
+from tests.interop.oracle import Oracle, randomise
 
 FileKind = Literal["bin", "safetensors"]
+LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+BACKBONE_HEAD = "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,3 +87,35 @@ class Door:
 
     def their_tensors(self, oracle: Oracle, name: str) -> dict[str, Any]:
         return {key: tensor for key, tensor in oracle.model.state_dict().items() if name in key.split(".")}
+
+
+def open_door(oracle: Oracle, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Door:
+    """A new home in `folder` that knows the oracle's backbone."""
+    for name in ("DATABASE_URL", "GLOSSA_BLOB_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GLOSSA_HOME", str(folder / "home"))
+    monkeypatch.setenv("GLOSSA_BACKBONE", str(oracle.folder))
+    door = Door(oracle=oracle, home=folder / "home", folders=folder / "folders")
+    door.folders.mkdir()
+    door.call("backbones", "add", oracle.folder)
+    return door
+
+
+_names = iter(range(10_000))
+
+
+def add(oracle: Oracle, config: Any, *, head: str | None = None, **options: Any) -> str:
+    """An adapter of random weights in their model, and a head of its name."""
+    name = f"made{next(_names)}"
+    oracle.model.add_adapter(name, config=config)
+    if head == "tagging":
+        labels = options.pop("labels", LABELS)
+        oracle.model.add_tagging_head(name, num_labels=len(labels), id2label=dict(enumerate(labels)), **options)
+    elif head == "masked_lm":
+        oracle.model.add_masked_lm_head(name)
+    own = [
+        (key, it) for key, it in oracle.model.named_parameters() if name in key.split(".") and ".3.weight" not in key
+    ]
+    randomise(own, scale=0.3, seed=len(name) + sum(map(ord, name)))
+    oracle.model.eval()
+    return name

@@ -8,43 +8,13 @@ import torch
 from adapters import SeqBnConfig, SeqBnInvConfig
 
 from madx.plan import RowStack
-from tests.interop.hub_door import Door, FileKind, Imported
-from tests.interop.oracle import Oracle, assert_close, assert_differs, randomise
-
-LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
-BACKBONE_HEAD = "default"
+from tests.interop.hub_door import BACKBONE_HEAD, LABELS, Door, FileKind, Imported, add, open_door
+from tests.interop.oracle import Oracle, assert_close, assert_differs
 
 
 @pytest.fixture
 def door(oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Door:
-    for name in ("DATABASE_URL", "GLOSSA_BLOB_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("GLOSSA_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("GLOSSA_BACKBONE", str(oracle.folder))
-    made = Door(oracle=oracle, home=tmp_path / "home", folders=tmp_path / "folders")
-    made.folders.mkdir()
-    made.call("backbones", "add", oracle.folder)
-    return made
-
-
-_names = iter(range(10_000))
-
-
-def add(oracle: Oracle, config: Any, *, head: str | None = None, name: str | None = None, **options: Any) -> str:
-    """An adapter of random weights in their model, and a head of its name."""
-    name = name or f"made{next(_names)}"
-    oracle.model.add_adapter(name, config=config)
-    if head == "tagging":
-        labels = options.pop("labels", LABELS)
-        oracle.model.add_tagging_head(name, num_labels=len(labels), id2label=dict(enumerate(labels)), **options)
-    elif head == "masked_lm":
-        oracle.model.add_masked_lm_head(name)
-    own = [
-        (key, it) for key, it in oracle.model.named_parameters() if name in key.split(".") and ".3.weight" not in key
-    ]
-    randomise(own, scale=0.3, seed=len(name) + sum(map(ord, name)))
-    oracle.model.eval()
-    return name
+    return open_door(oracle, tmp_path, monkeypatch)
 
 
 def assert_same_tensors(door: Door, fresh: Oracle, name: str) -> None:
