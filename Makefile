@@ -7,17 +7,19 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 TORCH := 2.13.0
+SWIFT := 2.38.0
 # Installed first: the pip that a distribution's Python brings can be too old for what follows.
 PIP = $(shell grep -o '^pip==[^ ]*' requirements.lock)
 
 # One environment per lock and interpreter, outside the checkout, so that repeated runs are cheap.
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/glossa
 INTEROP = $(CACHE)/interop-$(shell cat requirements-interop.lock <($(PYTHON) -VV) | cksum | cut -d' ' -f1)
+SWIFT_ENV = $(CACHE)/swift-$(shell cat requirements-swift.lock <($(PYTHON) -VV) | cksum | cut -d' ' -f1)
 
 SOURCES = $(wildcard madx registry trainer service glossa benchmarks tests)
 TESTS = $(wildcard tests/unit tests/contracts tests/integration tests/faults)
 
-.PHONY: help install lock format lint types test test-gpu interop interop-env demo results adapters wheel benchmarks clean
+.PHONY: help install lock format lint types test test-gpu acceptance swift-env interop interop-env demo results adapters wheel benchmarks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -31,15 +33,18 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-lock: $(INSTALLED) ## bring both lock files in line with pyproject.toml (UPGRADE=1: to the newest versions)
+lock: $(INSTALLED) ## bring the lock files in line with pyproject.toml (UPGRADE=1: to the newest versions)
 	$(call compile,--extra test --extra services --extra dev,requirements.lock)
 	$(call compile,--extra test --extra interop,requirements-interop.lock)
+	echo "swift==$(SWIFT)" | $(COMPILE) --output-file requirements-swift.lock -
 
 # Locked by version alone: no local version, no index, and no CUDA packages, which torch brings where they fit.
+COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --allow-unsafe --strip-extras \
+	--annotation-style line --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
+	$(if $(UPGRADE),--upgrade)
+
 define compile
-	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet $(1) --output-file $(2) --allow-unsafe --strip-extras \
-		--annotation-style line --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
-		$(if $(UPGRADE),--upgrade) --upgrade-package "torch==$(TORCH)" pyproject.toml
+	$(COMPILE) $(1) --output-file $(2) --upgrade-package "torch==$(TORCH)" pyproject.toml
 	sed -i.old -E -e 's/^(torch==[0-9.]+)\+[a-z0-9.]+/\1/' -e '/^(nvidia-|cuda-|triton)/d' $(2)
 	rm $(2).old
 endef
@@ -55,11 +60,22 @@ lint: $(INSTALLED) ## check style and format with ruff
 types: $(INSTALLED) ## check types with mypy --strict
 	$(BIN)/mypy --strict $(SOURCES)
 
-test: lint types ## set up, lint, check types, and run every test but the interop ones
+test: lint types ## set up, lint, check types, and run every test but those that need more than this environment
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TESTS)
 
 test-gpu: $(INSTALLED) ## run the tests that need a CUDA device
 	$(BIN)/python -m pytest tests/gpu
+
+acceptance: swift-env ## hold the registry against object stores that people run: Ceph's radosgw and OpenStack Swift
+	GLOSSA_SWIFT_PROGRAMS="$(SWIFT_ENV)/bin" OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/acceptance
+
+swift-env: $(INSTALLED) ## make the environment that `make acceptance` runs Swift from
+	@test -f "$(SWIFT_ENV)/.installed" || { \
+		$(PYTHON) -m venv --clear "$(SWIFT_ENV)"; \
+		"$(SWIFT_ENV)/bin/python" -m pip install --quiet "$(PIP)"; \
+		"$(SWIFT_ENV)/bin/python" -m pip install --quiet -r requirements-swift.lock; \
+		touch "$(SWIFT_ENV)/.installed"; \
+	}
 
 interop: interop-env ## hold the network against AdapterHub's adapters, in an environment of its own
 	GLOSSA_OTHER_PYTHON="$(CURDIR)/$(BIN)/python" PYTHONPATH="$(CURDIR)" OMP_NUM_THREADS=1 \

@@ -1,4 +1,4 @@
-"""Both locks name versions alone, so that any index and any platform can serve them."""
+"""The locks name versions alone, so that any index and any platform can serve them."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 PINNED = re.compile(r"^[a-z0-9][a-z0-9.-]*==[0-9][0-9a-z.]*$")
 
 
-@pytest.fixture(params=["requirements.lock", "requirements-interop.lock"])
+@pytest.fixture(params=["requirements.lock", "requirements-interop.lock", "requirements-swift.lock"])
 def locked(request: pytest.FixtureRequest, checkout: Path) -> list[str]:
     lines = (checkout / request.param).read_text("utf-8").splitlines()
     return [line.partition("#")[0].strip() for line in lines if line.partition("#")[0].strip()]
