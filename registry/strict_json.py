@@ -6,13 +6,19 @@ The gate reads manifests and weight headers through it.
 import json
 import math
 import re
+from collections.abc import Iterable
 from typing import Any, NoReturn
+
+MAX_DEPTH = 32
+"""Of lists and objects in each other. Parsers differ in how deep they can go, and ours in how deep it stands itself."""
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def parse_strictly(content: bytes) -> Any:
-    """Raises `ValueError` for what is no JSON in UTF-8, for NaN and infinity, and where an object has a name twice."""
+    """Raises `ValueError` for what is no JSON in UTF-8 of at most `MAX_DEPTH` levels, for NaN and infinity, and where an
+    object has a name twice.
+    """
     text = content.decode("utf-8")
     try:
         value = json.loads(
@@ -22,11 +28,27 @@ def parse_strictly(content: bytes) -> Any:
             parse_float=_finite,
             parse_int=_whole,
         )
-        if _SURROGATE.search(text) is not None:
-            json.dumps(value, ensure_ascii=False).encode("utf-8")  # fails on one half of a pair
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+    _check_depth(value)
+    if _SURROGATE.search(text) is not None:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")  # fails on one half of a pair
     return value
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return
+    raise ValueError("it is nested too deeply")
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

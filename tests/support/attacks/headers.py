@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+from registry.strict_json import MAX_DEPTH
 from tests.support.made_adapters import by_hand
 
 from .attack import Attack, on_large, on_weights
@@ -92,9 +93,9 @@ def _json() -> Iterator[Attack]:
         "leading zero": right.replace(b"[2]", b"[02]"),
     }.items():
         yield _attack(f"JSON: {name}", "not_safetensors", header)
-    for depth in range(900, 1_000, 4):
+    for depth in (20, 40, 900, 950, 960, 970, 980, 990, 1_000):
         nested = right.replace(b'"F32"', b"[" * depth + b"]" * depth)
-        code = "not_safetensors" if depth > 980 else "unknown_dtype"
+        code = "not_safetensors" if depth > MAX_DEPTH else "unknown_dtype"
         yield _attack(f"JSON: {depth} lists in each other where a text should be", code, nested)
 
 

@@ -1,5 +1,6 @@
 """Each attack on publishing is refused with exactly its code, takes little memory, and leaves nothing behind."""
 
+import io
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,10 @@ from sqlalchemy import func, select
 from madx.errors import GlossaError
 from madx.manifest import to_bytes
 from registry.models import Table
-from registry.publish import publish
+from registry.publish import prepare, publish
 from registry.registry import Registry, open_registry
+from registry.weights_gate import check_header
+from registry.weights_header import header_end
 from tests.support.attacks.attack import Attack, add_attacked_backbones, right_manifest, right_weights
 from tests.support.attacks.corpus import all_attacks
 from tests.support.made_adapters import written
@@ -70,6 +73,22 @@ def test_is_refused(attack: Attack, attacked: Registry, home: Path, tmp_path: Pa
     assert rows(attacked) == before
     assert list(attacked.store.list()) == []
     assert files(home) == []
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=[ascii(attack.name) for attack in ATTACKS])
+def test_is_refused_as_it_arrives(attack: Attack, attacked: Registry, tmp_path: Path) -> None:
+    """As through HTTP: first the header, against the size that the manifest names, then the rest."""
+    manifest, weights = attack.make()
+
+    def arrive() -> None:
+        prepared = prepare(attacked, manifest, name="attacked")
+        begun = io.BytesIO(weights[: header_end(weights)])
+        check_header(begun, prepared.expected, file_bytes=prepared.manifest.weights.size_bytes)
+        publish(attacked, manifest, written(tmp_path / "weights", weights), name="attacked")
+
+    with pytest.raises(GlossaError) as caught:
+        arrive()
+    assert caught.value.code == attack.streamed_code, str(caught.value)[:500]
 
 
 def test_what_the_attacks_start_from_is_published(registry: Registry, tmp_path: Path) -> None:
