@@ -16,8 +16,8 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def parse_strictly(content: bytes) -> Any:
-    """Raises `ValueError` for what is no JSON in UTF-8, is nested deeper than `MAX_DEPTH`, holds NaN or infinity, or has
-    a name twice in an object.
+    """Raises `ValueError` for what is no JSON in UTF-8, is nested deeper than `MAX_DEPTH`, holds NaN or infinity, or
+    has a name twice in an object.
     """
     text = content.decode("utf-8")
     try:
