@@ -45,7 +45,7 @@ class S3StoreContract(BlobStoreContract):
 
     @pytest.fixture
     def client(self, server: ObjectServer, url: str) -> "Iterator[S3Client]":
-        client = boto3.client("s3", region_name=REGION)
+        client = boto3.session.Session(region_name=REGION).client("s3")
         yield client
         client.close()
 
