@@ -8,7 +8,7 @@ from madx.manifest import Digest, is_digest
 
 from ..errors import UnknownBlob
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,8 +55,10 @@ def translated(place: str, digest: Digest | None = None) -> Iterator[None]:
         raise StoreUnavailable(
             f"cannot reach {place} ({type(error).__name__}); check AWS_ENDPOINT_URL and the network, and try again"
         ) from error
-    except (BotoCoreError, Boto3Error, OSError) as error:
+    except (BotoCoreError, Boto3Error) as error:
         raise StoreUnavailable(f"{place} failed with {type(error).__name__}; try again") from error
+    except OSError as error:
+        raise StoreUnavailable(f"cannot read what goes to {place}: {error.strerror or type(error).__name__}") from error
 
 
 def error_code(error: ClientError) -> str:
