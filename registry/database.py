@@ -143,7 +143,8 @@ def insert_if_absent(session: Session, table: type[Table], values: Mapping[str, 
     """Whether the row is new. Where its key is taken, also by a transaction that commits meanwhile, nothing happens."""
     dialect = postgresql if is_postgres(session) else sqlite
     statement = dialect.insert(table).values(**values).on_conflict_do_nothing()
-    return bool(session.connection().execute(statement).rowcount)
+    # Of an insertion the count is not kept otherwise, and reads -1 on PostgreSQL.
+    return bool(session.connection().execute(statement, execution_options={"preserve_rowcount": True}).rowcount)
 
 
 def is_postgres(session: Session) -> bool:

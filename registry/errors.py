@@ -87,6 +87,53 @@ class LeaseLost(RegistryError):
     code = "lease_lost"
 
 
+class UnknownUpload(NotFound):
+    """An upload that is not there, has expired, belongs to another actor, or lies with another server."""
+
+    code = "unknown_upload"
+
+
+class UploadBusy(RegistryError):
+    """Another request is writing to the upload, or publishing it."""
+
+    code = "upload_busy"
+
+
+class UploadIncomplete(RegistryError):
+    """An upload that was not finished: nobody has said yet which digest it must have."""
+
+    code = "upload_incomplete"
+
+
+class WrongRange(RegistryError):
+    """A piece that does not begin where an upload goes on, which is at `received_bytes`."""
+
+    code = "wrong_range"
+
+    def __init__(self, message: str, *, received_bytes: int) -> None:
+        super().__init__(message)
+        self.received_bytes = received_bytes
+
+
+class TooManyUploads(RegistryError):
+    """An actor has as many open uploads as it may."""
+
+    code = "too_many_uploads"
+
+
+class IdempotencyMismatch(RegistryError):
+    """An Idempotency-Key that came with another request before."""
+
+    code = "idempotency_mismatch"
+    field = "idempotency-key"
+
+
+class InProgress(RegistryError):
+    """The first request with this Idempotency-Key is still running."""
+
+    code = "in_progress"
+
+
 class PreconditionFailed(RegistryError):
     """A compare-and-set whose expected revision is not the present one. `revision` is the present one, 0 if none."""
 

@@ -152,6 +152,21 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """A resumable upload. `size_bytes` where it is known how many will come; `digest` as soon as they are whole."""
+
+    id: str
+    received_bytes: int
+    size_bytes: int | None
+    digest: Digest | None
+    expires_at: datetime
+
+    @property
+    def complete(self) -> bool:
+        return self.digest is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedVersion:
     """`created` is false where the same manifest was already published under this name."""
 

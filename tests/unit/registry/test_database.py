@@ -12,9 +12,9 @@ from sqlalchemy import inspect, select, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import IntegrityError, InternalError, StatementError
 
-from registry.database import alembic_config, hold, migrate, open_database
+from registry.database import alembic_config, hold, insert_if_absent, migrate, open_database
 from registry.errors import DatabaseOutdated, DatabaseUnavailable, UnsupportedDatabase, UnsupportedStore
-from registry.models import BackboneRow, DefaultRow, LabelRow
+from registry.models import BackboneRow, DefaultRow, LabelRow, ReplyRow
 from registry.registry import Registry, open_registry
 from registry.selection import find_adapter
 from registry.sqlite import open_file
@@ -257,3 +257,10 @@ def test_lineage_of_versions_from_before_it_was_kept(empty_registry: Registry) -
     migrate(empty_registry.database)
     with empty_registry.database.reading() as session:
         assert set(session.scalars(select(LabelRow.label))) == {"O", "B-PER", "I-PER"}
+
+
+def test_whether_a_row_is_new(empty_registry: Registry) -> None:
+    reply = {"actor": "ana", "key": "k", "request_digest": "a" * 64, "expires_at": datetime.now(UTC)}
+    with empty_registry.database.session() as session:
+        assert insert_if_absent(session, ReplyRow, reply)
+        assert not insert_if_absent(session, ReplyRow, reply)
