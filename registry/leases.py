@@ -7,7 +7,7 @@ the same hold on the digest, so it either sees the lease or has finished before 
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
@@ -41,3 +41,9 @@ def give_up(session: Session, lease: str) -> None:
     """In the transaction that commits the row. Raises `LeaseLost` where the lease has expired and was collected."""
     if not session.connection().execute(delete(LeaseRow).where(LeaseRow.id == lease)).rowcount:
         raise LeaseLost("publishing took longer than the lease on its weights; nothing was published, try again")
+
+
+def expire_leases(database: Database, now: datetime) -> int:
+    """Remove those that expired before `now`; how many there were. Who held one gets `LeaseLost`."""
+    with database.session() as session:
+        return session.connection().execute(delete(LeaseRow).where(LeaseRow.expires_at <= now)).rowcount
