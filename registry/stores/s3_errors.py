@@ -21,7 +21,10 @@ from madx.manifest import Digest
 from ..errors import StoreUnavailable, UnknownBlob
 
 READING_FAILURES = (BotoCoreError, HTTPError, OSError)
-PERMISSIONS = "GetObject, PutObject, DeleteObject, ListBucket, ListBucketMultipartUploads and AbortMultipartUpload"
+PERMISSIONS = (
+    "GetObject, PutObject, DeleteObject, ListBucket, "
+    "ListBucketMultipartUploads, ListMultipartUploadParts and AbortMultipartUpload"
+)
 
 NOT_FOUND = ("NoSuchKey", "NotFound", "404")
 ADVICE = {
