@@ -18,7 +18,10 @@ def open_store(url: str, *, staging: Path | None = None) -> BlobStore:
     `staging` is the local folder for the temporary files of an S3 store; it must be given for one. Raises
     `UnsupportedStore` for every other address, and `StoreUnavailable` for AWS settings that make no client.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise UnsupportedStore("a blob address is file:///absolute/folder or s3://bucket/prefix") from error
     if parts.scheme == "file":
         return _local(url, parts)
     if parts.scheme == "s3":

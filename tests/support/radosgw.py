@@ -17,7 +17,7 @@ from tests.support.object_stores import (
     START_S,
     ObjectServer,
     aws_environment,
-    free_port,
+    free_ports,
     make_bucket,
     running,
     wait_until_answering,
@@ -74,49 +74,45 @@ def radosgw(*, bucket: str = "glossa") -> Iterator[ObjectServer]:
 
 
 def _start(cluster: ExitStack, folder: Path, bucket: str) -> ObjectServer:
-    port = free_port()
+    port, first, second = free_ports(3)
     fsid = str(uuid.uuid4())
-    addresses = free_port(), free_port()
-    conf = folder / "ceph.conf"
-    conf.write_text(SETTINGS.format(fsid=fsid, folder=folder, port=port, first=addresses[0], second=addresses[1]))
-    for name in ("mon", "osd"):
-        (folder / name).mkdir()
+    settings = folder / "ceph.conf"
+    settings.write_text(SETTINGS.format(fsid=fsid, folder=folder, port=port, first=first, second=second))
 
     def daemon(program: str, *arguments: str) -> subprocess.Popen[bytes]:
-        command = [program, "-c", str(conf), "-f", *arguments]
+        command = [program, "-c", str(settings), "-f", *arguments]
         return cluster.enter_context(running(command, folder / f"{program}.out", environment=_environment(folder)))
 
     def ask(program: str, *arguments: str) -> str:
-        return _run(folder, program, "-c", str(conf), *arguments)
+        return _run(folder, program, "-c", str(settings), *arguments)
 
-    for name in ("mon.", "client.admin", "osd.0"):
-        caps = [text for part in ("mon", "osd", "mgr") for text in ("--cap", part, "allow *")]
-        create = ["--create-keyring"] if name == "mon." else []
-        _run(folder, "ceph-authtool", "keyring", *create, "--gen-key", "-n", name, *caps)
-    monitor = "[v2:127.0.0.1:{},v1:127.0.0.1:{}]".format(*addresses)
-    _run(folder, "monmaptool", "--create", "--fsid", fsid, "--addv", "a", monitor, str(folder / "monmap"))
-    ask("ceph-mon", "--mkfs", "-i", "a", "--monmap", str(folder / "monmap"), "--keyring", str(folder / "keyring"))
+    _make_monitor(folder, fsid, f"[v2:127.0.0.1:{first},v1:127.0.0.1:{second}]", ask)
     daemon("ceph-mon", "-i", "a")
     disk = str(uuid.uuid4())
     ask("ceph", "--connect-timeout", str(START_S), "osd", "new", disk)
     ask("ceph-osd", "--mkfs", "-i", "0", "--osd-uuid", disk)
     daemon("ceph-osd", "-i", "0")
     _wait_for_disk(ask)
-    ask(
-        "radosgw-admin",
-        "user",
-        "create",
-        "--uid=glossa",
-        "--display-name=Glossa",
-        f"--access-key={ACCESS_KEY}",
-        f"--secret={SECRET_KEY}",
-    )
+    keys = f"--access-key={ACCESS_KEY}", f"--secret={SECRET_KEY}"
+    ask("radosgw-admin", "user", "create", "--uid=glossa", "--display-name=Glossa", *keys)
     gateway = daemon("radosgw", "--id", "admin")
     endpoint = f"http://127.0.0.1:{port}"
     wait_until_answering(endpoint, gateway, folder / "radosgw.out")
     environment = aws_environment(endpoint, ACCESS_KEY, SECRET_KEY, folder)
     make_bucket(environment, bucket)
     return ObjectServer(bucket=bucket, endpoint=endpoint, environment=environment)
+
+
+def _make_monitor(folder: Path, fsid: str, addresses: str, ask: Callable[..., str]) -> None:
+    for name in ("mon", "osd"):
+        (folder / name).mkdir()
+    keyring, map_file = str(folder / "keyring"), str(folder / "monmap")
+    for name in ("mon.", "client.admin", "osd.0"):
+        capabilities = [text for part in ("mon", "osd", "mgr") for text in ("--cap", part, "allow *")]
+        create = ["--create-keyring"] if name == "mon." else []
+        _run(folder, "ceph-authtool", keyring, *create, "--gen-key", "-n", name, *capabilities)
+    _run(folder, "monmaptool", "--create", "--fsid", fsid, "--addv", "a", addresses, map_file)
+    ask("ceph-mon", "--mkfs", "-i", "a", "--monmap", map_file, "--keyring", keyring)
 
 
 def _wait_for_disk(ask: Callable[..., str]) -> None:

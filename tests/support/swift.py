@@ -14,7 +14,7 @@ from tests.support.object_stores import (
     REGION,
     ObjectServer,
     aws_environment,
-    free_port,
+    free_ports,
     make_bucket,
     running,
     wait_until_answering,
@@ -82,7 +82,7 @@ swift_hash_path_suffix = glossa
 @contextmanager
 def swift(programs: Path, folder: Path, *, bucket: str = "glossa") -> Iterator[ObjectServer]:
     """`programs` has `swift-proxy-server` and the others. Everything is kept in `folder`, which takes attributes."""
-    ports = {name: free_port() for name in (*RINGS, "proxy")}
+    ports = dict(zip((*RINGS, "proxy"), free_ports(len(RINGS) + 1), strict=True))
     _write_settings(folder, ports)
     for name in RINGS:
         _make_ring(programs, folder, name, ports[name])

@@ -67,6 +67,11 @@ def test_refuses_what_is_no_bucket(url: str, tmp_path: Path) -> None:
         open_store(url, staging=tmp_path)
 
 
+def test_refuses_what_is_no_address() -> None:
+    with pytest.raises(UnsupportedStore, match="s3://bucket/prefix"):
+        open_store("s3://[bucket/prefix")
+
+
 def test_repeats_no_key_from_an_address(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedStore, match="AWS_ACCESS_KEY_ID") as raised:
         open_store("s3://key:hidden@bucket/prefix", staging=tmp_path)
