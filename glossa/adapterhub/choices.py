@@ -133,7 +133,7 @@ class Fit:
     def __str__(self) -> str:
         count = len(self.layers | set(self.left_out))
         pieces = "" if self.vocab_size is None else f", {self.vocab_size} pieces"
-        return f"{self.family}, {count} layers of width {self.hidden_size}{pieces}"
+        return f"{self.family}, {count} {'layer' if count == 1 else 'layers'} of width {self.hidden_size}{pieces}"
 
     def accepts(self, backbone: Backbone) -> bool:
         config = backbone.config
