@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from madx.errors import InvalidManifest
@@ -63,6 +63,53 @@ def add_lineage(session: Session, manifest: Manifest, *, name: str, number: int)
         DatasetRow(position=position, name=data.name, split=data.split, digest=data.digest, **version)
         for position, data in enumerate(manifest.datasets)
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineageRows:
+    """What is beside one version's row. `datasets` are name, split and digest, in the manifest's order."""
+
+    labels: frozenset[str] = frozenset()
+    parents: frozenset[str] = frozenset()
+    datasets: tuple[tuple[str, str, str], ...] = ()
+
+
+def lineage_rows(manifest: Manifest) -> LineageRows:
+    """What should be there."""
+    return LineageRows(
+        labels=frozenset(manifest.head.labels if manifest.head is not None else ()),
+        parents=frozenset(manifest.parents),
+        datasets=tuple((data.name, data.split, data.digest) for data in manifest.datasets),
+    )
+
+
+def stored_lineage(session: Session, name: str) -> dict[int, LineageRows]:
+    """What is there, by version; a version without any is left out."""
+    labels: dict[int, set[str]] = {}
+    for label in session.scalars(select(LabelRow).where(LabelRow.adapter == name)):
+        labels.setdefault(label.number, set()).add(label.label)
+    parents: dict[int, set[str]] = {}
+    for parent in session.scalars(select(ParentRow).where(ParentRow.adapter == name)):
+        parents.setdefault(parent.number, set()).add(parent.parent)
+    datasets: dict[int, list[tuple[str, str, str]]] = {}
+    for data in session.scalars(select(DatasetRow).where(DatasetRow.adapter == name).order_by(DatasetRow.position)):
+        datasets.setdefault(data.number, []).append((data.name, data.split, data.digest))
+    return {
+        number: LineageRows(
+            labels=frozenset(labels.get(number, ())),
+            parents=frozenset(parents.get(number, ())),
+            datasets=tuple(datasets.get(number, ())),
+        )
+        for number in {*labels, *parents, *datasets}
+    }
+
+
+def rebuild_lineage(session: Session, name: str, number: int) -> None:
+    """Write the rows anew from the manifest."""
+    manifest = from_bytes(find_row(session, name, number).manifest)
+    for table in (LabelRow, ParentRow, DatasetRow):
+        session.execute(delete(table).where(table.adapter == name, table.number == number))
+    add_lineage(session, manifest, name=name, number=number)
 
 
 def lineage_of(registry: Registry, name: str, number: int) -> Lineage:

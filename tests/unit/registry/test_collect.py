@@ -46,9 +46,7 @@ def digests(registry: Registry) -> list[Digest]:
 
 def rows_of(registry: Registry) -> list[tuple[str, str]]:
     with registry.database.reading() as session:
-        found: list[tuple[str, ...]] = [
-            ("tombstone", digest) for digest in session.scalars(select(TombstoneRow.digest))
-        ]
+        found = [("tombstone", digest) for digest in session.scalars(select(TombstoneRow.digest))]
         found += [("lease", digest) for digest in session.scalars(select(LeaseRow.digest))]
         purged = select(VersionRow).where(VersionRow.purged_at.is_not(None))
         found += [("purged", f"{row.adapter}@{row.number}") for row in session.scalars(purged)]
