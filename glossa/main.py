@@ -20,8 +20,10 @@ from .commands.evaluate import evaluate
 from .commands.exchange import export, import_
 from .commands.predict import predict
 from .commands.pretrain import pretrain
+from .commands.registry import registry
 from .commands.serve import serve
 from .commands.train import train
+from .commands.upkeep import fsck, gc
 from .output import error_line
 
 STOPPED = 130
@@ -37,7 +39,22 @@ def glossa() -> None:
     """
 
 
-for command in (serve, train, pretrain, evaluate, adapters, import_, export, backbones, data, predict, demo):
+for command in (
+    serve,
+    train,
+    pretrain,
+    evaluate,
+    adapters,
+    import_,
+    export,
+    backbones,
+    data,
+    predict,
+    demo,
+    registry,
+    gc,
+    fsck,
+):
     glossa.add_command(command)
 
 

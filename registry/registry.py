@@ -26,16 +26,30 @@ def open_registry(home: Path, *, database_url: str | None = None, blob_url: str 
     The tables of a SQLite file are brought up to date. Those of a server, which other versions of this program may be
     using, are not: raises `DatabaseOutdated` until somebody has run `glossa registry migrate`.
     """
-    home = home.absolute()
-    store = open_store(blob_url if blob_url is not None else (home / "blobs").as_uri(), staging=home / "staging")
-    database = open_file(home / "registry.sqlite") if database_url is None else open_database(database_url)
+    registry = open_unchecked(home, database_url=database_url, blob_url=blob_url)
     try:
-        if database.is_embedded:
-            migrate(database)
+        if registry.database.is_embedded:
+            migrate(registry.database)
         else:
-            check_current(database)
+            check_current(registry.database)
     except BaseException:
-        database.close()
+        registry.close()
+        raise
+    return registry
+
+
+def open_unchecked(home: Path, *, database_url: str | None = None, blob_url: str | None = None) -> Registry:
+    """Whatever the tables are, if there are any: for migrating them and telling of them."""
+    home = home.absolute()
+    store = open_store(blob_address(home, blob_url), staging=home / "staging")
+    try:
+        database = open_file(home / "registry.sqlite") if database_url is None else open_database(database_url)
+    except BaseException:
         store.close()
         raise
     return Registry(database=database, store=store)
+
+
+def blob_address(home: Path, blob_url: str | None) -> str:
+    """Where the blobs are. No password is in it: `open_store` refuses such addresses."""
+    return blob_url if blob_url is not None else (home.absolute() / "blobs").as_uri()

@@ -1,0 +1,73 @@
+"""`glossa registry`: the tables of the registry's database, and what it holds."""
+
+import click
+
+from registry.database import migrate as migrate_tables
+from registry.registry import blob_address, open_unchecked
+from registry.status import Status, status_of
+
+from ..home import Home, settings_of
+from ..output import echo_json, echo_table, size_text
+from . import options
+
+
+@click.group()
+def registry() -> None:
+    """The registry's database: bring its tables up to date, look what it holds."""
+
+
+@registry.command()
+def migrate() -> None:
+    """Make the tables of DATABASE_URL, or bring them up to date with this version."""
+    home = Home.of(settings_of())
+    opened = open_unchecked(home.root, database_url=home.database_url, blob_url=home.blob_url)
+    try:
+        before = status_of(opened)
+        migrate_tables(opened.database)
+        after = status_of(opened)
+    finally:
+        opened.close()
+    if before.is_current:
+        click.echo(f"{after.database} is up to date: revision {after.revision}")
+    else:
+        click.echo(f"{after.database}: from {_revision(before)} to revision {after.revision}")
+
+
+@registry.command()
+@options.as_json
+def status(json_output: bool) -> None:
+    """Say where the registry is, whether its tables are up to date, and how much it holds."""
+    home = Home.of(settings_of())
+    opened = open_unchecked(home.root, database_url=home.database_url, blob_url=home.blob_url)
+    try:
+        found = status_of(opened)
+    finally:
+        opened.close()
+    store = blob_address(home.root, home.blob_url)
+    if json_output:
+        counts = None if found.counts is None else {name.replace(" ", "_"): n for name, n in found.counts.items()}
+        echo_json(
+            {
+                "database": found.database,
+                "store": store,
+                "revision": found.revision,
+                "newest_revision": found.newest,
+                "counts": counts,
+                "weights_bytes": found.weights_bytes,
+            }
+        )
+        return
+    state = "up to date" if found.is_current else f"this version wants {found.newest}: run `glossa registry migrate`"
+    rows: list[tuple[str, object]] = [
+        ("database", found.database),
+        ("blobs", store),
+        ("tables", f"{_revision(found)}, {state}"),
+        *(found.counts or {}).items(),
+    ]
+    if found.weights_bytes is not None:
+        rows.append(("weights", size_text(found.weights_bytes)))
+    echo_table(("what", "value"), rows, empty="")
+
+
+def _revision(found: Status) -> str:
+    return "no tables" if found.revision is None else f"revision {found.revision}"
