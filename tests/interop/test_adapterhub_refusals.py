@@ -39,7 +39,7 @@ def model(door: Door) -> Any:
         ("loreft", "is ReFT"),
         ("mam", "a union of several methods"),
         ("unipelt", "a union of several methods"),
-        (AdapterPlusConfig(reduction_factor=4, stochastic_depth=0.0), "channel scaling"),
+        (AdapterPlusConfig(reduction_factor=4, stochastic_depth=0.0, original_ln_after=True), "channel scaling"),
         (SeqBnConfig(reduction_factor=4, use_gating=True), "with a gate"),
         (SeqBnConfig(reduction_factor=4, scaling="learned"), "learned scaling"),
         (SeqBnConfig(reduction_factor=4, ln_after=True), "LayerNorms of its own"),
