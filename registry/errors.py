@@ -119,6 +119,7 @@ class TooManyUploads(RegistryError):
     """An actor has as many open uploads as it may."""
 
     code = "too_many_uploads"
+    retry_after_s: ClassVar[int] = 60
 
 
 class IdempotencyMismatch(RegistryError):

@@ -32,10 +32,13 @@ _log = logging.getLogger(__name__)
 
 
 class Gatekeeper:
-    """At most `processes` children at once, over all threads; who comes then waits."""
+    """One child at once for headers, and `processes` for whole files, over all threads; who comes then waits.
+
+    So a header, which a client waits for with its body, does not stand behind long files.
+    """
 
     def __init__(self, *, processes: int = 1) -> None:
-        self._free = BoundedSemaphore(processes)
+        self._free = {True: BoundedSemaphore(processes), False: BoundedSemaphore(1)}  # by `whole`
 
     def check_header(self, path: Path, expected: Mapping[str, Shape], *, file_bytes: int) -> None:
         """Look at the header of a file that will have `file_bytes`; at `path` it holds that header at least.
@@ -49,7 +52,7 @@ class Gatekeeper:
         self._judge(_request(path, expected, file_bytes=path.stat().st_size, whole=True))
 
     def _judge(self, request: Request) -> None:
-        with self._free:
+        with self._free[request["whole"]]:
             verdict = _ask(request)
         if verdict["code"] is not None:
             raise _refusal(verdict)

@@ -42,6 +42,22 @@ class QueueFull(GlossaError):
         self.retry_after_s = retry_after_s
 
 
+class UploadsFull(GlossaError):
+    """As many uploads run as may."""
+
+    code = "too_many_uploads"
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class UploadIdle(GlossaError):
+    """A client that has begun to send and does not go on."""
+
+    code = "upload_idle"
+
+
 class AdapterLoadFailed(GlossaError):
     """A version that is in the registry, but whose weights cannot be brought to the device."""
 

@@ -44,6 +44,11 @@ class StagingFile:
         self._hasher.update(chunk)
         self.size_bytes += len(chunk)
 
+    def flush(self) -> None:
+        """From here on whoever opens `path` reads what was written."""
+        with _writing(self.path):
+            self._file.flush()
+
     def finish(self) -> Staged:
         """Nothing can be written afterwards."""
         with _writing(self.path), self._file:
