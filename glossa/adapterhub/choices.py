@@ -14,7 +14,8 @@ from madx.adapterhub.heads import HubHead
 from madx.config import Family
 from madx.errors import InvalidConfig
 from madx.manifest import Kind, canonical_language
-from registry.errors import AmbiguousBackbone
+from registry.errors import AmbiguousBackbone, UnknownBackbone
+from registry.nearest import nearest_names
 from registry.values import Backbone
 
 from .errors import ImportUnclear, NoFittingBackbone
@@ -143,6 +144,27 @@ class Fit:
             and self.layers | set(self.left_out) == set(range(config.num_layers))
             and self.vocab_size in (None, config.vocab_size)
         )
+
+
+_SHORTEST_PREFIX = 8
+
+
+def named_backbone(known: Sequence[Backbone], wanted: str) -> Backbone:
+    """By name, fingerprint, or the beginning of a fingerprint. Raises `UnknownBackbone`, `AmbiguousBackbone`."""
+    found = [backbone for backbone in known if wanted in (backbone.name, backbone.fingerprint)]
+    if not found and len(wanted) >= _SHORTEST_PREFIX:
+        found = [backbone for backbone in known if backbone.fingerprint.startswith(wanted)]
+    if not found:
+        raise UnknownBackbone(
+            f"no backbone {wanted!r}; add it with `glossa backbones add`",
+            nearest=nearest_names(wanted, [backbone.name for backbone in known]),
+        )
+    if len(found) > 1:
+        raise AmbiguousBackbone(
+            f"several backbones answer to {wanted!r}; use a fingerprint",
+            candidates=[backbone.fingerprint for backbone in found],
+        )
+    return found[0]
 
 
 def choose_backbone(known: Sequence[Backbone], fit: Fit, *, named: bool, model_name: str | None) -> Backbone:

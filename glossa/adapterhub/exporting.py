@@ -65,14 +65,9 @@ def export_version(
     of_adapter = {key: tensor for key, tensor in tensors.items() if key not in of_head}
     files = [(ADAPTER_WEIGHTS[kind], weights_bytes(of_adapter, kind))]
     if head is not None:
-        outside = origin.get(ORIGIN_OUTSIDE)
-        written = write_head_config(
-            head,
-            name=name,
-            backbone=backbone.config,
-            model_name=model_name,
-            outside=None if outside is None else str(outside),
-        )
+        spelled = origin.get(ORIGIN_OUTSIDE)
+        outside = None if spelled is None else str(spelled)
+        written = write_head_config(head, name=name, backbone=backbone.config, model_name=model_name, outside=outside)
         files += [(HEAD_WEIGHTS[kind], weights_bytes(of_head, kind)), (HEAD_CONFIG, config_bytes(written))]
     files.append((ADAPTER_CONFIG, config_bytes(config)))
     return ExportedAdapter(name=name, files=tuple(files), notes=tuple(_notes(manifest)))
