@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from madx.manifest import from_bytes
+from madx.manifest import Digest, from_bytes
 from registry import catalog
 from registry.publish import publish
 from registry.registry import Registry
@@ -63,9 +63,8 @@ def is_due(registry: Registry, home: Path) -> bool:
     """Whether `glossa serve` is to publish the demo: once, and into a home that holds nothing else."""
     if (home / MARKER).is_file():
         return False
-    shipped = {from_bytes(folder.manifest).weights.digest for folder in demo_adapters().values()}
-    held = {version.weights_digest for adapter in catalog.list_adapters(registry) for version in adapter.versions}
-    return held <= shipped
+    shipped = {Digest(from_bytes(folder.manifest).weights.digest) for folder in demo_adapters().values()}
+    return not catalog.holds_more_than(registry, shipped)
 
 
 def publish_demo(registry: Registry, home: Path) -> Sequence[Version]:

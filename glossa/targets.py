@@ -10,7 +10,8 @@ from madx.errors import GlossaError
 from madx.manifest import canonical_language
 from registry import catalog
 from registry.datasets.locate import LocatedFile
-from registry.errors import NotFound
+from registry.errors import NotFound, WrongBackbone
+from registry.lineage import lineage_of
 from registry.references import parse_reference
 from registry.registry import Registry
 from registry.values import Version
@@ -104,9 +105,12 @@ def _exact(registry: Registry, reference: str, task: Version) -> str:
 
 def source_adapter(registry: Registry, task: Version) -> Version | None:
     """The language adapter that the task adapter was trained on, where the registry has it."""
-    parents = set(task.manifest.parents)
-    for adapter in catalog.list_adapters(registry, kind="language", fingerprint=task.fingerprint):
-        for version in adapter.versions:
-            if version.manifest_digest in parents:
+    for references in lineage_of(registry, task.name, task.number).parents.values():
+        for reference in references:
+            try:
+                version = catalog.resolve(registry, parse_reference(reference), fingerprint=task.fingerprint)
+            except (NotFound, WrongBackbone):
+                continue
+            if version.kind == "language":
                 return version
     return None

@@ -4,6 +4,7 @@ Reading goes through `selection` and `rows`; each write leaves an audit row and 
 from `publish` alone; `versions`, `aliases` and `search` have the rest.
 """
 
+from collections.abc import Collection
 from dataclasses import asdict
 from datetime import UTC, datetime
 
@@ -11,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from madx.config import BackboneConfig
-from madx.manifest import Kind, canonical_language, is_digest
+from madx.manifest import Digest, Kind, canonical_language, is_digest
 
 from . import journal
 from .database import insert_if_absent
@@ -126,6 +127,15 @@ def _adapter(session: Session, row: AdapterRow, fingerprint: str | None) -> Adap
         versions=tuple(version_of(row, version) for version in live_versions(session, row, *conditions)),
         aliases=tuple(alias_of(alias) for alias in aliases if alias.number is not None),
     )
+
+
+def holds_more_than(registry: Registry, weights: Collection[Digest]) -> bool:
+    """Whether a live version has other weights than these."""
+    other = VersionRow.weights_digest.not_in(weights)
+    with registry.database.reading() as session:
+        return (
+            session.scalar(select(VersionRow.number).where(VersionRow.deleted_at.is_(None), other).limit(1)) is not None
+        )
 
 
 def resolve(registry: Registry, reference: AdapterRef, *, fingerprint: str | None = None) -> Version:
