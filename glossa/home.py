@@ -54,9 +54,9 @@ class Home:
         )
 
 
-def settings_of(*, backbone: str | None = None) -> Settings:
+def settings_of(*, backbone: str | None = None, keys: str | None = None) -> Settings:
     """The environment's settings; `backbone`, else GLOSSA_BACKBONE, else the demo's. Raises `InvalidSettings`."""
-    given = {} if backbone is None else {"backbone": backbone}
+    given = {name: value for name, value in (("backbone", backbone), ("keys", keys)) if value is not None}
     return read_settings(default_backbone=demo_backbone(), **given)
 
 

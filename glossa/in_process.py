@@ -16,7 +16,7 @@ class InProcess(httpx.BaseTransport):
     """A context manager that keeps the app's lifespan open. Its event loop runs only while a request is answered."""
 
     def __init__(self, settings: Settings) -> None:
-        self._app: FastAPI = create_app(settings)
+        self._app: FastAPI = create_app(settings.model_copy(update={"keys": "off"}))
         self._runner = asyncio.Runner()
         self._lifespan: AbstractAsyncContextManager[object] | None = None
         self._transport = httpx.ASGITransport(app=self._app)

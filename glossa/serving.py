@@ -5,18 +5,27 @@ The app's lifespan is entered here and not by uvicorn, which would turn a domain
 
 import asyncio
 import contextlib
+import ipaddress
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-import click
 import uvicorn
+from fastapi import FastAPI
 
 from madx.errors import GlossaError
+from registry.access import has_usable_key
+from registry.registry import Registry
 from service.app import create_app
 from service.settings import Settings
 
 OnReady = Callable[[str], Awaitable[bool]]
+
+
+class NoKeysYet(GlossaError):
+    """A server that would ask for keys, on a registry that has none."""
+
+    code = "no_keys_yet"
 
 
 class CannotListen(GlossaError):
@@ -72,10 +81,22 @@ async def _serve(settings: Settings, bound: socket.socket, on_ready: OnReady) ->
             server.should_exit = True
 
 
+class _Stopping(uvicorn.Server):
+    """Says that it stops before it waits for its requests: an upload would wait for its client."""
+
+    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_stop = on_stop
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_stop()
+        await super().shutdown(sockets)
+
+
 @contextlib.asynccontextmanager
-async def _running(app: object, bound: socket.socket) -> AsyncIterator[tuple[uvicorn.Server, "asyncio.Task[None]"]]:
-    config = uvicorn.Config(app, lifespan="off", log_level="warning", access_log=False)  # type: ignore[arg-type]
-    server = uvicorn.Server(config)
+async def _running(app: FastAPI, bound: socket.socket) -> AsyncIterator[tuple[uvicorn.Server, "asyncio.Task[None]"]]:
+    config = uvicorn.Config(app, lifespan="off", log_level="warning", access_log=False)
+    server = _Stopping(config, app.state.server.intake.stop)
     # From here on connections are taken; uvicorn answers them as soon as it runs.
     bound.listen(config.backlog)
     running = asyncio.create_task(server.serve(sockets=[bound]))
@@ -86,6 +107,24 @@ async def _running(app: object, bound: socket.socket) -> AsyncIterator[tuple[uvi
         await running
 
 
-def warn_if_open(host: str) -> None:
-    if host not in ("127.0.0.1", "::1", "localhost"):
-        click.echo(f"warning: whoever reaches {host} can use this server: it asks for no key", err=True)
+def with_keys(settings: Settings, host: str) -> Settings:
+    """Whether keys are asked for on `host`, where the settings leave that open."""
+    if settings.keys != "auto":
+        return settings
+    return settings.model_copy(update={"keys": "loopback" if is_loopback(host) else "required"})
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_keys(settings: Settings, registry: Registry) -> None:
+    """Raises `NoKeysYet` where nobody could use the server."""
+    if settings.keys == "required" and not has_usable_key(registry):
+        raise NoKeysYet(
+            "the server would ask for keys, and there are none; make one with "
+            "`glossa keys create NAME --role write`, or set --keys off to let everybody in who reaches it"
+        )

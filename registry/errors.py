@@ -68,6 +68,32 @@ class InvalidName(RegistryError):
     code = "invalid_name"
 
 
+class NoKey(RegistryError):
+    """A request without a key, or with one that is unknown, expired or revoked."""
+
+    code = "no_key"
+
+
+class NotAllowed(RegistryError):
+    """A key that may not do this."""
+
+    code = "not_allowed"
+
+
+class InvalidKey(RegistryError):
+    """A key that cannot be made. `field` names what is wrong with it."""
+
+    code = "invalid"
+
+    def __init__(self, message: str, *, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class UnknownKey(NotFound):
+    code = "unknown_key"
+
+
 class InvalidCursor(RegistryError):
     """A cursor that no page of this list gave."""
 

@@ -42,6 +42,16 @@ class QueueFull(GlossaError):
         self.retry_after_s = retry_after_s
 
 
+class RateLimited(GlossaError):
+    """More requests with one key than it may make in a minute."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class UploadsFull(GlossaError):
     """As many uploads run as may."""
 

@@ -50,10 +50,13 @@ PROBLEMS: tuple[Problem, ...] = (
     _row(refusals.WrongNames, 422, "wrong_names", _REFUSED),
     _row(refusals.WrongOffsets, 422, "wrong_offsets", _REFUSED),
     _row(refusals.WrongShape, 422, "wrong_shape", _REFUSED),
+    _row(registry_errors.InvalidKey, 422, "invalid", "The request is not valid"),
     _row(TextTooLong, 413, "too_large", "The request is too large"),
     _row(errors.BodyTooLarge, 413, "too_large", "The request is too large"),
     _row(registry_errors.BlobTooLarge, 413, "too_large", "The request is too large"),
     _row(registry_errors.WrongRange, 416, "wrong_range", "The range does not fit"),
+    _row(registry_errors.NoKey, 401, "no_key", "A valid key is needed"),
+    _row(registry_errors.NotAllowed, 403, "not_allowed", "The key may not do this"),
     _row(errors.UnknownRoute, 404, "unknown_route", "There is nothing at this address"),
     _row(registry_errors.UnknownTask, 404, "unknown_task", "The task is not known"),
     _row(registry_errors.UnknownLanguage, 404, "unknown_language", "The language is not known"),
@@ -62,6 +65,7 @@ PROBLEMS: tuple[Problem, ...] = (
     _row(registry_errors.UnknownAlias, 404, "unknown_alias", "The alias is not known"),
     _row(registry_errors.UnknownBackbone, 404, "unknown_backbone", "The backbone is not known"),
     _row(registry_errors.UnknownUpload, 404, "unknown_upload", "The upload is not known"),
+    _row(registry_errors.UnknownKey, 404, "unknown_key", "The key is not known"),
     _row(errors.MethodNotAllowed, 405, "method_not_allowed", "The address does not take this method"),
     _row(registry_errors.WrongBackbone, 409, "wrong_backbone", "The adapter is made for another backbone"),
     _row(registry_errors.AmbiguousAdapter, 409, "ambiguous", "Several adapters fit"),
@@ -73,6 +77,7 @@ PROBLEMS: tuple[Problem, ...] = (
     _row(registry_errors.UploadIncomplete, 409, "upload_incomplete", "The upload is not finished"),
     _row(errors.AdapterLoadFailed, 424, "adapter_load_failed", "The adapter cannot be loaded"),
     _row(errors.QueueFull, 429, "queue_full", "The queue is full"),
+    _row(errors.RateLimited, 429, "rate_limited", "Too many requests with this key"),
     _row(errors.UploadsFull, 429, "too_many_uploads", _TOO_MANY_UPLOADS),
     _row(registry_errors.TooManyUploads, 429, "too_many_uploads", _TOO_MANY_UPLOADS),
     _row(errors.InternalError, 500, "internal", "The server failed"),
@@ -125,6 +130,8 @@ def _headers(error: GlossaError) -> dict[str, str]:
     retry_after_s = getattr(error, "retry_after_s", None)
     if retry_after_s is not None:
         headers["retry-after"] = str(retry_after_s)
+    if isinstance(error, registry_errors.NoKey):
+        headers["www-authenticate"] = "Bearer"
     if isinstance(error, errors.MethodNotAllowed):
         headers["allow"] = ", ".join(error.allowed)
     if isinstance(error, registry_errors.WrongRange) and error.received_bytes:

@@ -38,7 +38,20 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="of weights and arithmetic; auto is float32 on the CPU and bfloat16 on CUDA"
     )
-    max_body_bytes: int = Field(default=8 * _MIB, gt=0, description="bytes of one request's body")
+    keys: Literal["auto", "required", "loopback", "off"] = Field(
+        default="auto",
+        description="required: every request brings a key; loopback: none is asked for, and other hosts' pages are "
+        "refused; off: neither; auto: loopback where `glossa serve` is bound to it, else required",
+    )
+    requests_per_minute: int = Field(default=6_000, ge=0, description="requests with one key; 0: no limit")
+    max_body_bytes: int = Field(default=8 * _MIB, gt=0, description="bytes of one request's body, uploads apart")
+    max_upload_bytes: int = Field(default=1024 * _MIB, gt=0, description="bytes of one upload, or of one form")
+    upload_idle_s: float = Field(default=60.0, gt=0, description="seconds without a byte after which an upload ends")
+    upload_ttl_s: float = Field(
+        default=86_400.0, gt=0, description="seconds that a resumable upload is kept after its last piece"
+    )
+    uploads_at_once: int = Field(default=16, gt=0, description="uploads that run at once; beyond: 429")
+    uploads_per_key: int = Field(default=32, gt=0, description="resumable uploads that one key may have open")
     max_inputs: int = Field(default=256, gt=0, description="texts in one request")
     max_text_characters: int = Field(default=100_000, gt=0, description="Unicode code points of one text")
     queue_tokens: int = Field(default=262_144, gt=0, description="tokens accepted and not answered yet; beyond: 429")

@@ -29,7 +29,7 @@ def demo(once: bool, port: int) -> None:
     """Serve the embedded demo and ask it one batch that mixes languages."""
     from ..serving import listen, serve_until_stopped
 
-    settings = settings_of(backbone=str(demo_backbone()))
+    settings = settings_of(backbone=str(demo_backbone()), keys="loopback")
     home = Home.of(settings)
     click.echo("publishing the demo's adapters and loading its backbone ...", err=True)
     with home.registry() as registry:

@@ -12,14 +12,20 @@ from . import options
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--keys",
+    type=click.Choice(["auto", "required", "loopback", "off"]),
+    help="Whether requests must bring an API key. [default: GLOSSA_KEYS, else auto: beyond loopback]",
+)
 @options.backbone
-def serve(host: str, port: int, backbone: str | None) -> None:
+def serve(host: str, port: int, keys: str | None, backbone: str | None) -> None:
     """Serve predictions over HTTP until Ctrl-C."""
-    from ..serving import listen, serve_until_stopped, warn_if_open
+    from ..serving import check_keys, listen, serve_until_stopped, with_keys
 
-    settings = settings_of(backbone=backbone)
+    settings = with_keys(settings_of(backbone=backbone, keys=keys), host)
+    with Home.of(settings).registry() as registry:
+        check_keys(settings, registry)
     publish_once(settings)
-    warn_if_open(host)
 
     async def on_ready(address: str) -> bool:
         click.echo(f"serving {settings.backbone} at {address} (try {address}/docs; Ctrl-C stops)")

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter
@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from ..access import Caller, requires
 from ..engine import Engine
 from ..errors import BodyTooLarge, DeadlineExceeded, InvalidRequest
 from ..resolve import Stack
@@ -29,8 +30,13 @@ def _body(*shapes: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": {"anyOf": schemas}}}}}
 
 
-@router.post("/predict/{task}", summary="Answer a task", openapi_extra=_body(NerRequest, FillMaskRequest))
-async def predict(task: str, request: Request) -> Response:
+@router.post(
+    "/predict/{task}",
+    operation_id="predict",
+    summary="Answer a task",
+    openapi_extra=_body(NerRequest, FillMaskRequest),
+)
+async def predict(task: str, request: Request, _caller: Annotated[Caller, requires("predict")]) -> Response:
     """`inputs` is a text or a list of texts; a list is answered by a list. The language may come as `?language=`."""
     server = server_of(request)
     started_s = time.monotonic()

@@ -43,7 +43,7 @@ class Home:
     loaded: LoadedBackbone
 
     def settings(self, **given: Any) -> Settings:
-        fields: dict[str, Any] = {"home": self.folder, "backbone": str(self.backbone), "device": "cpu"}
+        fields: dict[str, Any] = {"home": self.folder, "backbone": str(self.backbone), "device": "cpu", "keys": "off"}
         return Settings(**(fields | given))
 
     def copy(self, folder: Path) -> "Home":

@@ -1,0 +1,148 @@
+"""Who asks, and whether they may. Every route but the open ones depends on `requires(role)`.
+
+With keys, a request brings `Authorization: Bearer KEY`. Without them (a server bound to loopback), what must be kept
+out are pages in the user's own browser: other host names (DNS rebinding) and foreign origins.
+"""
+
+import hashlib
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Security
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from registry.access import Key, Role, authenticate, check_may_write
+from registry.errors import NoKey, NotAllowed
+from registry.registry import Registry
+
+from .errors import RateLimited
+from .settings import Settings
+
+REMEMBERED_S = 5.0
+"""For so long a key that was revoked may go on working."""
+
+ANONYMOUS = "anonymous"
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+_MOST_REMEMBERED = 1024
+_BEARER = HTTPBearer(auto_error=False, description="an API key, made by `glossa keys create`")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who asks. `actor` is what the audit says; without keys everybody is the same anonymous caller."""
+
+    actor: str
+    key: Key | None
+
+    def check_name(self, name: str) -> None:
+        """Raises `NotAllowed` where the caller may not write the adapter `name`."""
+        if self.key is not None:
+            check_may_write(self.key, name)
+
+
+class Access:
+    """One server's. Remembers keys for a moment, so that the database is not asked at every request."""
+
+    def __init__(self, registry: Registry, settings: Settings) -> None:
+        self._registry = registry
+        self._mode = settings.keys
+        self._known: OrderedDict[bytes, tuple[Key, float]] = OrderedDict()
+        self._limit = RateLimitItemPerMinute(settings.requests_per_minute) if settings.requests_per_minute else None
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    async def admit(self, request: Request, text: str | None, role: Role) -> Caller:
+        """Raises `NoKey`, `NotAllowed` or `RateLimited`."""
+        if self._mode == "off":
+            return Caller(actor=ANONYMOUS, key=None)
+        if self._mode == "loopback":
+            check_local(request)
+            return Caller(actor=ANONYMOUS, key=None)
+        if text is None:
+            raise NoKey("this server asks for a key; send it as Authorization: Bearer KEY")
+        key = await self._key(text)
+        self._count(key)
+        if not key.may(role):
+            raise NotAllowed(f"this needs a key of the role {role}; this one is of the role {key.role}")
+        return Caller(actor=key.actor, key=key)
+
+    async def _key(self, text: str) -> Key:
+        """By a digest, so that no key lies in memory for longer than its request."""
+        name = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+        key, since_s = self._known.get(name, (None, 0.0))
+        if key is None or time.monotonic() - since_s > REMEMBERED_S:
+            self._known.pop(name, None)
+            key = await run_in_threadpool(authenticate, self._registry, text)
+            self._known[name] = key, time.monotonic()
+            if len(self._known) > _MOST_REMEMBERED:
+                self._known.popitem(last=False)
+        return key
+
+    def _count(self, key: Key) -> None:
+        if self._limit is None or self._limiter.hit(self._limit, key.id):
+            return
+        reset_s = self._limiter.get_window_stats(self._limit, key.id).reset_time
+        raise RateLimited(
+            f"more than {self._limit.amount} requests in a minute with this key",
+            retry_after_s=max(1, round(reset_s - time.time())),
+        )
+
+
+def check_local(request: Request) -> None:
+    """Raises `NotAllowed` for a request that a page from elsewhere may have made the user's browser send."""
+    host = _host_of(f"//{request.headers.get('host', '')}")
+    if host not in LOOPBACK_NAMES:
+        raise NotAllowed("this server serves its own machine alone, as localhost; for others start it with keys")
+    origin = request.headers.get("origin")
+    if origin is not None and _host_of(origin) not in LOOPBACK_NAMES:
+        raise NotAllowed("this server takes no requests from pages of other hosts")
+
+
+def _host_of(address: str) -> str | None:
+    try:
+        return urlsplit(address).hostname
+    except ValueError:
+        return None
+
+
+class _Guard:
+    """A dependency: the caller, if they have `role`."""
+
+    def __init__(self, role: Role) -> None:
+        self.role = role
+
+    async def __call__(
+        self, request: Request, bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)]
+    ) -> Caller:
+        access = request.app.state.server.access
+        assert isinstance(access, Access)
+        return await access.admit(request, None if bearer is None else bearer.credentials, self.role)
+
+
+def requires(role: Role) -> Any:
+    """For `Annotated[Caller, requires("read")]`; whoever has a higher role has this one too."""
+    return Depends(_Guard(role))
+
+
+def role_of(route: APIRoute) -> Role | None:
+    """The role that a route asks for; None for an open one."""
+    return _guarded(route.dependant)
+
+
+def _guarded(dependant: Dependant) -> Role | None:
+    if isinstance(dependant.call, _Guard):
+        return dependant.call.role
+    return next((role for inner in dependant.dependencies if (role := _guarded(inner)) is not None), None)
+
+
+def is_open(route: APIRoute) -> bool:
+    return role_of(route) is None
