@@ -65,6 +65,13 @@ class Body:
             if message.get("body"):
                 yield message["body"]
 
+    async def read(self, intake: Intake, idle_s: float) -> bytes:
+        """All of it. Raises as `chunks` does."""
+        content = bytearray()
+        async for chunk in self.chunks(intake, idle_s):
+            content += chunk
+        return bytes(content)
+
     async def drain(self) -> None:
         """Throw away what still comes, until it ends or the client leaves."""
         while not self.has_ended:

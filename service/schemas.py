@@ -30,11 +30,11 @@ _LANGUAGES_SCHEMA = {"anyOf": [*_INPUTS_SCHEMA["anyOf"], {"type": "null"}]}
 Languages = Annotated[str | list[str] | None, PlainValidator(_languages), WithJsonSchema(_LANGUAGES_SCHEMA)]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class StackParameters(_Strict):
+class StackParameters(Strict):
     """Which versions run. Leaving a field out and giving null differ for the two adapters: null is "none"."""
 
     language: Languages = Field(default=None, description="BCP 47 or ISO 639-3; a list has one for each text")
@@ -54,19 +54,19 @@ class FillMaskParameters(StackParameters):
     targets: list[str] | None = Field(default=None, min_length=1, max_length=MAX_TOP_K)
 
 
-class NerRequest(_Strict):
+class NerRequest(Strict):
     inputs: Inputs
     parameters: NerParameters | None = None
     options: dict[str, Any] | None = Field(default=None, description="ignored")
 
 
-class FillMaskRequest(_Strict):
+class FillMaskRequest(Strict):
     inputs: Inputs
     parameters: FillMaskParameters | None = None
     options: dict[str, Any] | None = Field(default=None, description="ignored")
 
 
-_Request = TypeVar("_Request", NerRequest, FillMaskRequest)
+_Request = TypeVar("_Request", bound=BaseModel)
 _Parameters = TypeVar("_Parameters", NerParameters, FillMaskParameters)
 
 
