@@ -16,14 +16,19 @@ from madx.errors import GlossaError
 from registry import catalog
 from registry.registry import Registry, open_registry
 
+from .access import Access
 from .barrier import Barrier
+from .bodies import BodyGuard
+from .description import describing
 from .engine import Engine
 from .errors import InvalidRequest, MethodNotAllowed, UnknownRoute
+from .housekeeping import kept_tidy
+from .intake import Intake
 from .logs import where
 from .metrics import Metrics
 from .model import load_adapter, open_model
 from .problems import problem_of, problem_response
-from .routes import adapters, health, predict
+from .routes import adapters, health, predict, publishing, uploads
 from .settings import Settings
 from .state import Server
 from .turns import Limits
@@ -51,11 +56,13 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,  # a redirect would lead to whatever host the client's header names
     )
     app.add_middleware(Barrier, metrics=metrics)
+    app.add_middleware(BodyGuard, limit_bytes=settings.max_body_bytes)  # around all others: it is added last
     app.add_exception_handler(GlossaError, _domain_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
-    for router in (predict.router, adapters.router, health.router):
+    for router in (predict.router, adapters.router, publishing.router, uploads.router, health.router):
         app.include_router(router)
+    app.openapi = describing(app)  # type: ignore[method-assign]
     return app
 
 
@@ -78,7 +85,16 @@ async def _serving(settings: Settings, metrics: Metrics) -> AsyncIterator[Server
                 masked_lm=loaded.backbone.masked_lm is not None,
                 actor="server",
             )
-            yield Server(settings=settings, registry=registry, loaded=loaded, engine=engine, metrics=metrics)
+            async with kept_tidy(registry):
+                yield Server(
+                    settings=settings,
+                    access=Access(registry, settings),
+                    registry=registry,
+                    loaded=loaded,
+                    engine=engine,
+                    metrics=metrics,
+                    intake=Intake(at_once=settings.uploads_at_once),
+                )
         finally:
             await engine.stop()
     finally:
@@ -116,6 +132,10 @@ async def _validation_error(_request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, GlossaError):  # raised while the framework read a body
+        return problem_response(error.__cause__)
+    if error.status_code == 400:
+        return problem_response(InvalidRequest("the body cannot be read", field="body"))
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "").split(", ")
         return problem_response(MethodNotAllowed(f"{request.method} is not taken here", allowed=allowed))

@@ -7,7 +7,9 @@ from starlette.requests import Request
 from madx.loading import LoadedBackbone
 from registry.registry import Registry
 
+from .access import Access
 from .engine import Engine
+from .intake import Intake
 from .metrics import Metrics
 from .resolve import Target
 from .settings import Settings
@@ -16,10 +18,12 @@ from .settings import Settings
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
     settings: Settings
+    access: Access
     registry: Registry
     loaded: LoadedBackbone
     engine: Engine
     metrics: Metrics
+    intake: Intake
 
     @property
     def target(self) -> Target:

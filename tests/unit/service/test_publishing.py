@@ -325,13 +325,13 @@ class TestUploads:
         for answer in (patched, put):
             assert (answer.status_code, answer.json()["field"]) == (422, "Content-Range")
 
-    @pytest.mark.parametrize("chunks", [[b"12", b"3"], [b"12", b"345"]])
+    @pytest.mark.parametrize("chunks", [[b"12", b"3"], [b"12345"]])
     def test_chunked_bodies_of_another_length(self, served: TestClient, chunks: list[bytes]) -> None:
         address = served.post("/v1/uploads").headers["location"]
         answer = served.patch(address, content=iter(chunks), headers={"content-range": "bytes 0-3/*"})
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
         received = served.get(address).json()["received_bytes"]
-        assert received == (3 if chunks[1] == b"3" else 2)
+        assert received == (3 if len(chunks) == 2 else 0)
 
     def test_beyond_the_size(self, served: TestClient) -> None:
         assert served.post("/v1/uploads", json={"size_bytes": 200_001}).status_code == 413
