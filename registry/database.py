@@ -18,11 +18,11 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, func, make_url, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DataError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from .errors import DatabaseOutdated, DatabaseUnavailable, UnsupportedDatabase
+from .errors import DatabaseOutdated, DatabaseUnavailable, InvalidName, UnsupportedDatabase
 from .models import Table
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -80,6 +80,8 @@ def translated(name: str) -> Iterator[None]:
     """What the driver reports about the database, in words that say what to do. Broken constraints are our own bugs."""
     try:
         yield
+    except DataError as error:
+        raise InvalidName("a value holds a character or a number that the database cannot keep") from error
     except DBAPIError as error:
         if type(error) not in (OperationalError, DatabaseError) and not error.connection_invalidated:
             raise

@@ -57,7 +57,9 @@ def add_lineage(session: Session, manifest: Manifest, *, name: str, number: int)
     """The rows beside a new version's row."""
     version = {"adapter": name, "number": number}
     labels = manifest.head.labels if manifest.head is not None else ()
-    session.add_all(LabelRow(label=label, **version) for label in dict.fromkeys(labels))
+    session.add_all(
+        LabelRow(label=label, position=position, **version) for position, label in enumerate(dict.fromkeys(labels))
+    )
     session.add_all(ParentRow(parent=parent, **version) for parent in dict.fromkeys(manifest.parents))
     session.add_all(
         DatasetRow(position=position, name=data.name, split=data.split, digest=data.digest, **version)

@@ -17,14 +17,15 @@ def _of_version() -> ForeignKeyConstraint:
 
 
 class LabelRow(Table):
-    """A label that a version's head can answer, as the head has it."""
+    """A label that a version's head can answer, as the head has it; `position` is that of its logit."""
 
     __tablename__ = "version_labels"
-    __table_args__ = (_of_version(),)
+    __table_args__ = (_of_version(), Index(None, "adapter", "number"))
 
     label: Mapped[str] = mapped_column(String(200), primary_key=True)
     adapter: Mapped[str] = mapped_column(NAME, primary_key=True)
     number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    position: Mapped[int]
 
 
 class DatasetRow(Table):

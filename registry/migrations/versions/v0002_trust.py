@@ -76,9 +76,11 @@ def _lineage() -> None:
         "version_labels",
         sa.Column("label", sa.String(200), nullable=False),
         *_version_columns(),
+        sa.Column("position", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("label", "adapter", "number", name="pk_version_labels"),
         _of_version("version_labels"),
     )
+    op.create_index("ix_version_labels_adapter_number", "version_labels", ["adapter", "number"])
     op.create_table(
         "version_datasets",
         *_version_columns(),
@@ -196,7 +198,10 @@ def _fill_lineage() -> None:
             .values(job=(manifest.get("job") or "")[:200] or None)
         )
         labels = dict.fromkeys((manifest.get("head") or {}).get("labels", ()))
-        _insert("version_labels", [version | {"label": label[:200]} for label in labels])
+        _insert(
+            "version_labels",
+            [version | {"label": label[:200], "position": position} for position, label in enumerate(labels)],
+        )
         parents = dict.fromkeys(manifest.get("parents", ()))
         _insert("version_parents", [version | {"parent": parent[:64]} for parent in parents])
         _insert(
