@@ -19,7 +19,7 @@ SWIFT_ENV = $(CACHE)/swift-$(shell cat requirements-swift.lock <($(PYTHON) -VV) 
 SOURCES = $(wildcard madx registry trainer service glossa benchmarks tests)
 TESTS = $(wildcard tests/unit tests/contracts tests/integration tests/faults)
 
-.PHONY: help install lock format lint types test test-gpu acceptance swift-env interop interop-env demo results adapters wheel benchmarks clean
+.PHONY: help install lock format lint types test test-gpu kills acceptance swift-env interop interop-env demo results adapters wheel benchmarks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -76,6 +76,9 @@ swift-env: $(INSTALLED) ## make the environment that `make acceptance` runs Swif
 		"$(SWIFT_ENV)/bin/python" -m pip install --quiet -r requirements-swift.lock; \
 		touch "$(SWIFT_ENV)/.installed"; \
 	}
+
+kills: $(INSTALLED) ## kill publishers, PostgreSQL and an object store (KILLS=200: how many)
+	GLOSSA_KILLS=$(or $(KILLS),200) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults/test_kills.py
 
 interop: interop-env ## hold the network against AdapterHub's adapters, in an environment of its own
 	GLOSSA_OTHER_PYTHON="$(CURDIR)/$(BIN)/python" PYTHONPATH="$(CURDIR)" OMP_NUM_THREADS=1 \

@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +58,8 @@ def make_bucket(environment: Mapping[str, str], bucket: str) -> None:
         aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
         region_name=REGION,
     )
-    client.create_bucket(Bucket=bucket)
+    with suppress(client.exceptions.BucketAlreadyOwnedByYou):
+        client.create_bucket(Bucket=bucket)
     client.close()
 
 
@@ -107,10 +108,10 @@ def running(command: list[str], log: Path, *, environment: Mapping[str, str]) ->
 
 
 @contextmanager
-def ministack(folder: Path, *, bucket: str = "glossa") -> Iterator[ObjectServer]:
-    """A ministack that keeps everything in `folder`. It does not check signatures."""
+def ministack(folder: Path, *, bucket: str = "glossa", port: int | None = None) -> Iterator[ObjectServer]:
+    """A ministack that keeps everything in `folder`, also for the next one there. It does not check signatures."""
     folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+    port = port or free_port()
     endpoint = f"http://127.0.0.1:{port}"
     settings = {
         "SERVICES": "s3",

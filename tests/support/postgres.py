@@ -7,8 +7,10 @@ database on it, with this version's tables in it, by copying a template.
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -21,6 +23,7 @@ from sqlalchemy.pool import NullPool
 from registry.database import migrate, open_database
 
 _TEMPLATE = "glossa_template"
+_RESTART_S = 60
 _SETTINGS = "-c fsync=off -c listen_addresses='' -c max_connections=300 -c shared_buffers=64MB"
 
 
@@ -37,14 +40,44 @@ def postgres_server() -> Iterator[URL]:
     try:
         prefix: list[str | Path] = [*_as_somebody_else(folder)]
         _run([*prefix, programs / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8"])
-        server: list[str | Path] = [*prefix, programs / "pg_ctl", "-D", folder / "data", "-w", "-t", "60"]
-        _run([*server, "-l", folder / "log", "-o", f"{_SETTINGS} -k {folder}", "start"])
+        _run(_start_command(folder))
         try:
             yield URL.create("postgresql", username="postgres", database="postgres", query={"host": str(folder)})
         finally:
-            _run([*server, "-m", "immediate", "stop"])
+            _run([*_control(folder), "-m", "immediate", "stop"])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def kill_server(server: URL) -> None:
+    """As the machine's memory killer does: SIGKILL, so that nothing is written that was not written before."""
+    os.kill(int((_folder(server) / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+
+
+def restart_server(server: URL) -> None:
+    """After `kill_server`. The old one's children may take a moment to notice, and no new one starts before."""
+    deadline = time.monotonic() + _RESTART_S
+    while True:
+        try:
+            return _run(_start_command(_folder(server)))
+        except AssertionError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def _folder(server: URL) -> Path:
+    folder = server.query["host"]
+    assert isinstance(folder, str)
+    return Path(folder)
+
+
+def _control(folder: Path) -> list[str | Path]:
+    return [*_as_somebody_else(folder), _programs() / "pg_ctl", "-D", folder / "data", "-w", "-t", "60"]
+
+
+def _start_command(folder: Path) -> list[str | Path]:
+    return [*_control(folder), "-l", folder / "log", "-o", f"{_SETTINGS} -k {folder}", "start"]
 
 
 def _programs() -> Path:
