@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, Security
 from fastapi.dependencies.models import Dependant
-from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
@@ -133,16 +132,8 @@ def requires(role: Role) -> Any:
     return Depends(_Guard(role))
 
 
-def role_of(route: APIRoute) -> Role | None:
-    """The role that a route asks for; None for an open one."""
-    return _guarded(route.dependant)
-
-
-def _guarded(dependant: Dependant) -> Role | None:
+def role_of(dependant: Dependant) -> Role | None:
+    """The role that a route with these dependencies asks for; None for an open one."""
     if isinstance(dependant.call, _Guard):
         return dependant.call.role
-    return next((role for inner in dependant.dependencies if (role := _guarded(inner)) is not None), None)
-
-
-def is_open(route: APIRoute) -> bool:
-    return role_of(route) is None
+    return next((role for inner in dependant.dependencies if (role := role_of(inner)) is not None), None)

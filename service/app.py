@@ -28,7 +28,7 @@ from .logs import where
 from .metrics import Metrics
 from .model import load_adapter, open_model
 from .problems import problem_of, problem_response
-from .routes import adapters, health, predict, publishing, uploads
+from .routes import adapters, health, keys, predict, publishing, uploads
 from .settings import Settings
 from .state import Server
 from .turns import Limits
@@ -60,7 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(GlossaError, _domain_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
-    for router in (predict.router, adapters.router, publishing.router, uploads.router, health.router):
+    for router in (predict.router, adapters.router, publishing.router, uploads.router, keys.router, health.router):
         app.include_router(router)
     app.openapi = describing(app)  # type: ignore[method-assign]
     return app

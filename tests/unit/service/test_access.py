@@ -1,0 +1,192 @@
+"""Keys over HTTP: every route asks for its role, and tells nothing to who has none."""
+
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
+from starlette.testclient import TestClient
+
+from registry import access
+from registry.access import ROLES, Role
+from service.access import role_of
+from service.app import create_app
+from tests.support.served import Home
+
+OPEN = {
+    "/health/live",
+    "/health/ready",
+    "/openapi.json",
+    "/docs",
+    "/docs/oauth2-redirect",
+    "/static-offline-docs",
+}
+
+
+def routes_of(app: FastAPI) -> list[RouteContext]:
+    return list(iter_route_contexts(app.routes))
+
+
+def asked_of(route: RouteContext) -> Role | None:
+    """What is no route of FastAPI's cannot ask for a role."""
+    return role_of(route.dependant) if isinstance(route.original_route, APIRoute) else None
+
+
+def key(home: Home, role: Role, pattern: str | None = None) -> dict[str, str]:
+    with home.registry() as registry:
+        _, shown = access.create_key(registry, name=f"a {role} key", role=role, pattern=pattern)
+    return {"authorization": f"Bearer {shown}"}
+
+
+@pytest.fixture
+def keyed(home: Home, tmp_path: Path) -> Home:
+    """A home of the test's own, for keys are written to it."""
+    return home.copy(tmp_path / "home")
+
+
+@pytest.fixture
+def client(keyed: Home) -> Iterator[TestClient]:
+    with keyed.client(keys="required") as client:
+        yield client
+
+
+def test_every_route_asks_for_a_role_but_the_open_ones(home: Home) -> None:
+    routes = routes_of(create_app(home.settings()))
+    assert {route.path for route in routes if asked_of(route) is None} == OPEN
+    assert {asked_of(route) for route in routes} == {None, *ROLES}
+
+
+def test_role_by_route(keyed: Home, client: TestClient) -> None:
+    """Each route with each role and with none. What comes after the door (404, 422, ...) is other tests' business."""
+    keys = {role: key(keyed, role) for role in ROLES}
+    for route in routes_of(create_app(keyed.settings())):
+        asked = asked_of(route)
+        if asked is None:
+            continue
+        path = re.sub(r"{[^}]*}", "none", route.path or "")
+        for method in route.methods or ():
+            refused = client.request(method, path)
+            assert refused.status_code == 401, (method, path)
+            assert refused.headers["www-authenticate"] == "Bearer"
+            for role in ROLES:
+                status = client.request(method, path, headers=keys[role]).status_code
+                assert (status == 403) == (ROLES.index(role) < ROLES.index(asked)), (method, path, role, status)
+                assert status != 401
+
+
+def test_open_routes_need_no_key(client: TestClient) -> None:
+    for path in OPEN - {"/static-offline-docs"}:
+        assert client.get(path).status_code == 200, path
+
+
+def test_every_bad_key_gets_the_same_answer(keyed: Home, client: TestClient) -> None:
+    good = key(keyed, "admin")["authorization"].removeprefix("Bearer ")
+    with keyed.registry() as registry:
+        gone, revoked = access.create_key(registry, name="gone", role="admin")
+        access.revoke_key(registry, gone.id)
+    answers = set()
+    for text in ("x", good[:-1], f"glossa_{'0' * 16}_{good.split('_', 2)[2]}", revoked, "ä" * 20):
+        answer = client.get("/v1/keys", headers={"authorization": f"Bearer {text}".encode()})
+        assert answer.status_code == 401
+        answers.add(answer.text)
+    assert len(answers) == 1
+    assert client.get("/v1/keys", headers={"authorization": f"Basic {good}"}).status_code == 401
+    assert client.get("/v1/keys", params={"api_key": good}).status_code == 401
+    assert client.get("/v1/keys", headers={"authorization": f"bearer {good}"}).status_code == 200
+
+
+def test_a_key_is_made_listed_used_and_revoked(
+    keyed: Home, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin = key(keyed, "admin")
+    made = client.post("/v1/keys", headers=admin, json={"name": "paper", "role": "read", "expires_in_days": 2})
+    assert made.status_code == 201, made.text
+    shown = made.json()["key"]
+    reader = {"authorization": f"Bearer {shown}"}
+    assert client.get("/v1/tasks", headers=reader).status_code == 200
+    listed = client.get("/v1/keys", headers=admin)
+    assert shown.split("_", 2)[2] not in listed.text
+    assert [item["name"] for item in listed.json()["items"]] == ["paper", "a admin key"]
+    assert client.delete(f"/v1/keys/{made.json()['id']}", headers=admin).status_code == 204
+    monkeypatch.setattr("service.access.REMEMBERED_S", 0.0)
+    assert client.get("/v1/tasks", headers=reader).status_code == 401
+    assert client.delete("/v1/keys/none", headers=admin).json()["code"] == "unknown_key"
+    with keyed.registry() as registry:
+        assert {made.created_by for made in access.list_keys(registry)} >= {"local"}
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"name": "", "role": "read"}, "name"),
+        ({"name": "a", "role": "owner"}, "role"),
+        ({"name": "a"}, "role"),
+        ({"name": "a", "role": "read", "names": "sw-*"}, "names"),
+        ({"name": "a", "role": "read", "expires_in_days": -1}, "expires_in_days"),
+        ({"name": "a", "role": "read", "secret": "mine"}, "secret"),
+    ],
+)
+def test_bad_key_requests(keyed: Home, client: TestClient, body: dict[str, object], field: str) -> None:
+    refused = client.post("/v1/keys", headers=key(keyed, "admin"), json=body)
+    assert (refused.status_code, refused.json()["code"], refused.json()["field"]) == (422, "invalid", field)
+
+
+def test_a_key_is_never_given_again(keyed: Home, client: TestClient) -> None:
+    headers = key(keyed, "admin") | {"idempotency-key": "1"}
+    assert client.post("/v1/keys", headers=headers, json={"name": "a", "role": "read"}).status_code == 422
+
+
+def test_a_pattern_limits_what_is_written(keyed: Home, client: TestClient) -> None:
+    writer = key(keyed, "write", "sw-*")
+    refused = client.post("/v1/adapters/ha-new/versions", headers=writer)
+    assert (refused.status_code, refused.json()["code"]) == (403, "not_allowed")
+    assert client.post("/v1/adapters/sw-new/versions", headers=writer).status_code == 422
+
+
+def test_a_key_has_so_many_requests_in_a_minute(keyed: Home) -> None:
+    with keyed.client(keys="required", requests_per_minute=3) as client:
+        mine, other = key(keyed, "read"), key(keyed, "read")
+        answers = [client.get("/v1/tasks", headers=mine) for _ in range(4)]
+        assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+        assert answers[-1].json()["code"] == "rate_limited"
+        assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
+        assert client.get("/v1/tasks", headers=other).status_code == 200
+
+
+def test_auto_asks_for_keys_where_nobody_says_what_it_is_bound_to(keyed: Home) -> None:
+    with keyed.client(keys="auto") as client:
+        assert client.get("/v1/tasks").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "localhost:8000"}, 200),
+        ({"host": "127.0.0.1"}, 200),
+        ({"host": "[::1]:8000"}, 200),
+        ({"host": "evil.example"}, 403),
+        ({"host": "localhost.evil.example"}, 403),
+        ({"host": "[broken"}, 403),
+        ({"host": "localhost", "origin": "http://localhost:3000"}, 200),
+        ({"host": "localhost", "origin": "https://evil.example"}, 403),
+        ({"host": "localhost", "origin": "null"}, 403),
+    ],
+)
+def test_pages_from_elsewhere_do_not_reach_a_server_without_keys(
+    keyed: Home, headers: dict[str, str], status: int
+) -> None:
+    with keyed.client(keys="loopback") as client:
+        assert client.get("/v1/tasks", headers=headers).status_code == status
+
+
+def test_no_key_is_ever_logged(keyed: Home, client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    shown = key(keyed, "write")
+    client.get("/v1/tasks", headers=shown)
+    client.get("/v1/keys", headers=shown)
+    client.get("/v1/tasks", headers={"authorization": "Bearer glossa_wrong"})
+    assert shown["authorization"].split("_", 2)[2] not in caplog.text
+    assert "glossa_wrong" not in caplog.text
