@@ -16,7 +16,8 @@ from .intake import Intake
 
 _PLACE = "glossa.body"
 _KEPT_OPEN_BYTES = 1 << 16  # so much unread body is cheaper to take in than a new connection
-_LINGER_S = 2.0
+_LINGER_S = 1.0
+_GIVEN_UP = (408, 503)  # the rest of such a body would come late, or never
 
 
 class Body:
@@ -111,7 +112,7 @@ class BodyGuard:
         async def send_guarded(message: Message) -> None:
             nonlocal closes
             if message["type"] == "http.response.start":
-                closes = _is_long(body)
+                closes = not body.has_ended and (message["status"] in _GIVEN_UP or _is_long(body))
                 if closes:
                     MutableHeaders(scope=message)["connection"] = "close"
             if closes and message["type"] == "http.response.body" and not message.get("more_body", False):
@@ -126,8 +127,6 @@ class BodyGuard:
 
 def _is_long(body: Body) -> bool:
     """Whether what is still to come is too much to read for nothing."""
-    if body.has_ended:
-        return False
     return body.declared_bytes is None or body.declared_bytes - body.received_bytes > _KEPT_OPEN_BYTES
 
 

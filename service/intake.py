@@ -27,7 +27,7 @@ class Intake:
     def __init__(self, *, at_once: int) -> None:
         self.is_stopping = False
         self._at_once = at_once
-        self._running = 0
+        self.running = 0
         self._waiting: set[asyncio.Timeout] = set()
         self._writers = CapacityLimiter(_WRITERS)
         self._judges = CapacityLimiter(_JUDGES)
@@ -38,15 +38,15 @@ class Intake:
         """One of the places for uploads. Raises `UploadsFull` or `Draining`."""
         if self.is_stopping:
             raise Draining("the server is shutting down; try again")
-        if self._running >= self._at_once:
+        if self.running >= self._at_once:
             raise UploadsFull(
                 f"{self._at_once} uploads are running; try again in a while", retry_after_s=_RETRY_AFTER_S
             )
-        self._running += 1
+        self.running += 1
         try:
             yield
         finally:
-            self._running -= 1
+            self.running -= 1
 
     @contextmanager
     def interruptible(self, patience: asyncio.Timeout) -> Iterator[None]:
