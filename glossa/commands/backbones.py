@@ -5,9 +5,10 @@ from pathlib import Path
 import click
 
 from registry import catalog
-from registry.values import Backbone
 
 from ..home import Home, settings_of
+from ..items import backbone_item
+from ..opening import opened
 from ..output import echo_json, echo_table
 from . import options
 
@@ -18,13 +19,14 @@ def backbones() -> None:
 
 
 @backbones.command("list")
+@options.server
 @options.as_json
-def list_(json_output: bool) -> None:
+def list_(server: str | None, json_output: bool) -> None:
     """List the registry's backbones."""
-    with Home.of(settings_of()).registry() as registry:
-        known = catalog.list_backbones(registry)
+    with opened(server) as catalogue:
+        known = catalogue.backbones()
     if json_output:
-        echo_json([_item(backbone) for backbone in known])
+        echo_json([backbone_item(backbone) for backbone in known])
         return
     rows = [
         (
@@ -39,20 +41,6 @@ def list_(json_output: bool) -> None:
     ]
     columns = ("name", "fingerprint", "family", "layers x width", "pieces", "masked LM")
     echo_table(columns, rows, empty="no backbone yet; add one with `glossa backbones add FOLDER|NAME`")
-
-
-def _item(backbone: Backbone) -> dict[str, object]:
-    config = backbone.config
-    return {
-        "name": backbone.name,
-        "fingerprint": backbone.fingerprint,
-        "family": config.family,
-        "num_layers": config.num_layers,
-        "hidden_size": config.hidden_size,
-        "vocab_size": config.vocab_size,
-        "masked_lm": backbone.masked_lm,
-        "created_at": backbone.created_at,
-    }
 
 
 @backbones.command()
@@ -74,7 +62,7 @@ def add(source: str, name: str | None, json_output: bool) -> None:
             masked_lm=loaded.backbone.masked_lm is not None,
         )
     if json_output:
-        echo_json(_item(known))
+        echo_json(backbone_item(known))
     else:
         click.echo(f"{known.name}: fingerprint {known.fingerprint}")
 

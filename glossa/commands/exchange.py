@@ -1,31 +1,31 @@
 """`glossa import` and `glossa export`: adapters of AdapterHub's library to the registry and back."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
 
 from madx.errors import BackboneUnavailable
 from madx.manifest import Manifest, to_bytes
-from registry import catalog
-from registry.publish import publish
 from registry.references import check_name, parse_reference
-from registry.registry import Registry
-from registry.values import Backbone
+from registry.values import Backbone, PublishedVersion, Version
 
-from ..home import Home, settings_of
+from ..catalogues import Catalogue
+from ..folders import WEIGHTS_FILE, AdapterFolder, fill_folder
+from ..home import settings_of
+from ..items import version_item
+from ..opening import opened
 from ..output import echo_json
+from ..transfers import TransferProgress
 from . import options
-from .adapters import version_item
 
 if TYPE_CHECKING:
     import torch
 
-    from service.settings import Settings
-
-    from ..adapterhub.importing import WordEmbeddings
+    from ..adapterhub.choices import Wishes
+    from ..adapterhub.importing import ImportedAdapter, WordEmbeddings
 
 
 @click.group("import")
@@ -49,6 +49,7 @@ def export() -> None:
 @click.option("--composition", metavar="swapped|none|NAME@VERSION", help="What a task adapter runs on top of.")
 @click.option("--leave-out", metavar="11,...|none", help="Layers where the language adapter under it does not act.")
 @click.option("--without-head", is_flag=True, help="Leave a language adapter's own masked_lm head behind.")
+@options.server
 @options.as_json
 def import_adapterhub(
     source: str,
@@ -61,6 +62,7 @@ def import_adapterhub(
     composition: str | None,
     leave_out: str | None,
     without_head: bool,
+    server: str | None,
     json_output: bool,
 ) -> None:
     """Publish an AdapterHub adapter, a folder or a name on the Hugging Face hub, as the next version of NAME.
@@ -71,8 +73,6 @@ def import_adapterhub(
         raise click.UsageError("give --language for a language adapter or --task for a task adapter, not both")
     check_name(name)
     from ..adapterhub.choices import Wishes
-    from ..adapterhub.download import locate
-    from ..adapterhub.importing import import_folder
 
     wishes = Wishes(
         language=language,
@@ -82,20 +82,35 @@ def import_adapterhub(
         leave_out=_layers(leave_out),
         with_head=not without_head,
     )
-    settings = settings_of()
-    with Home.of(settings).registry() as registry:
-        known = _known(registry, backbone)
-        found = import_folder(
-            locate(source, revision), wishes, known, _word_embeddings(settings), named=backbone is not None
-        )
-        published = publish(registry, to_bytes(found.manifest), io.BytesIO(found.weights), name=name)
-    version, manifest = published.version, found.manifest
+    with opened(server) as catalogue:
+        found = _read(source, revision, wishes, catalogue.backbones(), backbone)
+        published = _publish(catalogue, name, found)
     if json_output:
-        echo_json(version_item(version) | {"created": published.created, "notes": found.notes})
+        echo_json(version_item(published.version) | {"created": published.created, "notes": found.notes})
         return
     _say(found.notes)
     state = "published" if published.created else "was there already"
-    click.echo(f"{version.reference} {state}: {_summary(manifest)}")
+    click.echo(f"{published.version.reference} {state}: {_summary(found.manifest)}")
+
+
+def _read(
+    source: str, revision: str | None, wishes: "Wishes", known: Sequence[Backbone], wanted: str | None
+) -> "ImportedAdapter":
+    from ..adapterhub.choices import named_backbone
+    from ..adapterhub.download import locate
+    from ..adapterhub.importing import import_folder
+
+    to_choose = known if wanted is None else (named_backbone(known, wanted),)
+    return import_folder(locate(source, revision), wishes, to_choose, _word_embeddings(), named=wanted is not None)
+
+
+def _publish(catalogue: Catalogue, name: str, found: "ImportedAdapter") -> PublishedVersion:
+    with TemporaryDirectory(prefix="glossa-import-") as folder:
+        weights = Path(folder) / WEIGHTS_FILE
+        weights.write_bytes(found.weights)
+        with TransferProgress(f"publishing {name}", len(found.weights)) as progress:
+            content = AdapterFolder(manifest=to_bytes(found.manifest), weights=weights)
+            return catalogue.publish(name, content, progress.transfer)
 
 
 def _layers(text: str | None) -> tuple[int, ...] | None:
@@ -107,21 +122,18 @@ def _layers(text: str | None) -> tuple[int, ...] | None:
         raise click.UsageError(f"--leave-out: {text!r} is no list of layer numbers like 10,11") from error
 
 
-def _known(registry: Registry, wanted: str | None) -> Sequence[Backbone]:
-    return catalog.list_backbones(registry) if wanted is None else (catalog.get_backbone(registry, wanted),)
-
-
-def _word_embeddings(settings: "Settings") -> "WordEmbeddings":
+def _word_embeddings() -> "WordEmbeddings":
     """Of the backbone that GLOSSA_BACKBONE names: the only one whose weights are known to be at hand."""
+    source = settings_of().backbone
 
     def load(backbone: Backbone) -> "torch.Tensor":
         from madx.loading import load_backbone
 
-        loaded = load_backbone(settings.backbone)
+        loaded = load_backbone(source)
         if loaded.fingerprint != backbone.fingerprint:
             raise BackboneUnavailable(
                 f"a masked_lm head goes with the word embeddings of {backbone.name}; "
-                f"set GLOSSA_BACKBONE to its folder or hub name (it is {settings.backbone} now)"
+                f"set GLOSSA_BACKBONE to its folder or hub name (it is {source} now)"
             )
         return loaded.backbone.word_embedding
 
@@ -148,21 +160,20 @@ def _say(notes: Sequence[str]) -> None:
 @click.argument("reference", metavar="NAME[@VERSION|@ALIAS]")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--bin/--safetensors", "as_bin", default=True, show_default=True, help="The kind of weights file.")
+@options.server
 @options.as_json
-def export_adapterhub(reference: str, folder: Path, as_bin: bool, json_output: bool) -> None:
+def export_adapterhub(reference: str, folder: Path, as_bin: bool, server: str | None, json_output: bool) -> None:
     """Write a version into a new folder that AdapterHub's library loads."""
+    from ..adapterhub.choices import named_backbone
     from ..adapterhub.exporting import export_version
     from ..adapterhub.folders import write_folder
 
-    settings = settings_of()
-    with Home.of(settings).registry() as registry:
-        version = catalog.resolve(registry, parse_reference(reference))
-        backbone = catalog.get_backbone(registry, version.fingerprint)
-        with registry.store.open(version.weights_digest) as stream:
-            weights = stream.read()
-    exported = export_version(
-        version, weights, backbone, _word_embeddings(settings), kind="bin" if as_bin else "safetensors"
-    )
+    parsed = parse_reference(reference)
+    with opened(server) as catalogue:
+        version = catalogue.resolve(parsed)
+        backbone = named_backbone(catalogue.backbones(), version.fingerprint)
+        weights = _weights(catalogue, version)
+    exported = export_version(version, weights, backbone, _word_embeddings(), kind="bin" if as_bin else "safetensors")
     write_folder(folder, exported.files)
     how = f'load_adapter("{folder}"{"" if as_bin else ", use_safetensors=True"})'
     if json_output:
@@ -170,3 +181,19 @@ def export_adapterhub(reference: str, folder: Path, as_bin: bool, json_output: b
         return
     _say(exported.notes)
     click.echo(f"{version.reference} written to {folder} as adapter {exported.name!r}; load it with {how}")
+
+
+def _weights(catalogue: Catalogue, version: Version) -> bytes:
+    """Those that the manifest names, byte for byte."""
+    ref = version.manifest.weights
+    with (
+        TemporaryDirectory(prefix="glossa-export-") as folder,
+        TransferProgress(f"reading {version.reference}", ref.size_bytes) as progress,
+    ):
+        fill_folder(
+            Path(folder),
+            version.manifest_bytes,
+            ref,
+            lambda start: catalogue.weights(version, start, progress.transfer),
+        )
+        return (Path(folder) / WEIGHTS_FILE).read_bytes()

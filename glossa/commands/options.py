@@ -12,6 +12,15 @@ def as_json(function: Function) -> Function:
     return click.option("--json", "json_output", is_flag=True, help="Print JSON.")(function)
 
 
+def server(function: Function) -> Function:
+    return click.option(
+        "--server",
+        metavar="URL",
+        envvar="GLOSSA_SERVER",
+        help="Work on this server's registry, with GLOSSA_API_KEY. [env: GLOSSA_SERVER; default: this machine's]",
+    )(function)
+
+
 def backbone(function: Function) -> Function:
     return click.option(
         "--backbone", metavar="FOLDER|NAME", help="Folder or hub name. [default: GLOSSA_BACKBONE, else the demo's]"

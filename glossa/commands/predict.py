@@ -20,7 +20,12 @@ from .serve import publish_once
 @click.option("--language", metavar="CODE", help="The language of the texts.")
 @click.option("--adapter", metavar="REFERENCE", help="Task adapter. [default: the registry's choice]")
 @click.option("--language-adapter", metavar="REFERENCE|none", help="[default: that of the language]")
-@click.option("--server", metavar="URL", help="Ask this server. [default: answer in this process]")
+@click.option(
+    "--server",
+    metavar="URL",
+    envvar="GLOSSA_SERVER",
+    help="Ask this server. [env: GLOSSA_SERVER; default: answer in this process]",
+)
 @click.option("--api-key", envvar="GLOSSA_API_KEY", help="For the server. [env: GLOSSA_API_KEY]")
 @options.backbone
 @options.as_json

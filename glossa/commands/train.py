@@ -11,9 +11,9 @@ from registry import catalog
 from registry.values import Version
 
 from ..home import Home, settings_of
+from ..items import version_item
 from ..output import echo_json, scores_text
 from . import options
-from .adapters import version_item
 
 if TYPE_CHECKING:
     from service.settings import Settings

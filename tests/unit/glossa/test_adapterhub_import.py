@@ -89,6 +89,10 @@ def test_a_task_adapter_with_the_outside_tag_of_published_ones(door: Glossa, tmp
     assert tuple(manifest["head"]["labels"]) == LABELS
     assert manifest["composition"] == {"language": "swapped", "leave_out": []}
     assert manifest["hyper_parameters"]["adapterhub.outside_label"] == "0"
+    assert door("export", "adapterhub", "hub-ner", tmp_path / "out").status == 0
+    given, back = (json.loads((tmp_path / place / "head_config.json").read_text()) for place in ("ner", "out"))
+    assert back["config"] == given["config"]
+    assert back == given | {"version": "adapters.1.3.0"}
 
 
 def test_layers_that_a_task_adapter_lacks(door: Glossa, tmp_path: Path) -> None:
@@ -209,7 +213,7 @@ def test_several_backbones_that_fit(door: Glossa, home: Path, tmp_path: Path) ->
     assert "xlm-roberta-base (" in done.err
     assert f"xlm-roberta-other ({added['fingerprint'][:12]})" in done.err
     assert_nothing_published(home)
-    for choice in ("xlm-roberta-other", added["fingerprint"]):
+    for choice in ("xlm-roberta-other", added["fingerprint"], added["fingerprint"][:12]):
         done = door("import", "adapterhub", folder, "--name", "hub-sw", "--backbone", choice)
         assert done.status == 0
         assert "it was made for xlm-roberta-base; xlm-roberta-other has its shape" in done.err

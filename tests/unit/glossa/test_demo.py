@@ -9,11 +9,11 @@ import pytest
 
 import glossa.demo
 from glossa.demo import MARKER, demo_adapters, is_due, publish_demo
-from glossa.folders import write_folder
 from glossa.home import Home
 from madx.loading import load_backbone
 from registry import catalog, versions
 from registry.registry import Registry
+from tests.support.adapter_folders import write_folder
 from tests.support.tiny import language_checkpoint, make_backbone, task_checkpoint
 
 Glossa = Any
@@ -49,8 +49,8 @@ def test_the_demo_lies_beside_the_package_or_in_it() -> None:
 
 def test_the_demo_is_due_once(registry: Registry, home: Path) -> None:
     assert is_due(registry, home)
-    versions = publish_demo(registry, home)
-    assert [version.reference for version in versions] == [f"{name}@1" for name in demo_adapters()]
+    published = publish_demo(registry, home)
+    assert [version.reference for version in published] == [f"{name}@1" for name in demo_adapters()]
     assert not is_due(registry, home)
     versions.delete_version(registry, "ner", 1)
     assert not is_due(registry, home)

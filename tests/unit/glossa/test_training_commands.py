@@ -61,7 +61,8 @@ def test_a_damaged_folder_is_refused_and_nothing_published(trained: Glossa, tmp_
 
 def test_an_alias_moves_by_compare_and_set(trained: Glossa) -> None:
     moved = json.loads(trained("adapters", "alias", "sw@1", "production", "--expect", "0", "--json").out)
-    assert moved == {"alias": "sw@production", "number": 1, "revision": 1}
+    assert moved.pop("moved_at")
+    assert moved == {"name": "sw", "alias": "production", "version": 1, "reference": "sw@1", "revision": 1}
     done = trained("adapters", "alias", "sw@1", "production", "--expect", "0")
     assert done.status == 1
     assert "somebody moved it" in done.err
