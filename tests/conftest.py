@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import URL
 
+from benchmarks.servers.postgres import fresh_database, make_template, postgres_server
 from tests.support.object_stores import ObjectServer, ministack
-from tests.support.postgres import fresh_database, make_template, postgres_server
 
 ROOT = Path(__file__).resolve().parent.parent
 

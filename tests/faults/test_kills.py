@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import URL
 
+from benchmarks.servers.postgres import fresh_database, kill_server, make_template, postgres_server, restart_server
 from registry.collect import collect
 from registry.registry import Registry
 from tests.support.ageing import let_pass
@@ -20,7 +21,6 @@ from tests.support.deaths import Publishers, publishers, until
 from tests.support.made_adapters import publish_made
 from tests.support.object_stores import ObjectServer, ministack
 from tests.support.places import Place
-from tests.support.postgres import fresh_database, kill_server, make_template, postgres_server, restart_server
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(3600)]
 

@@ -113,7 +113,7 @@ def test_registry_status_and_migrate(glossa: Glossa, home: Path, in_home: Any) -
 def test_a_server_database_is_migrated_on_request_alone(
     glossa: Glossa, postgres: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.support.postgres import fresh_database
+    from benchmarks.servers.postgres import fresh_database
 
     with fresh_database(postgres, migrated=False) as url:
         monkeypatch.setenv("DATABASE_URL", url)

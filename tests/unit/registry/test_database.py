@@ -12,6 +12,7 @@ from sqlalchemy import inspect, select, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import IntegrityError, InternalError, StatementError
 
+from benchmarks.servers.postgres import fresh_database
 from registry.database import alembic_config, hold, insert_if_absent, migrate, open_database
 from registry.errors import DatabaseOutdated, DatabaseUnavailable, UnsupportedDatabase, UnsupportedStore
 from registry.models import BackboneRow, DefaultRow, LabelRow, ReplyRow
@@ -21,7 +22,6 @@ from registry.sqlite import open_file
 from registry.stores import open_store
 from registry.stores.local import LocalStore
 from tests.support.made_adapters import add_made_backbone, publish_made
-from tests.support.postgres import fresh_database
 
 
 def row(fingerprint: str, created_at: datetime | None = None) -> BackboneRow:

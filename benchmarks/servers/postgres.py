@@ -1,4 +1,4 @@
-"""A PostgreSQL for the tests, without root: TEST_DATABASE_URL, else the system's programs, else the `pgserver` wheel.
+"""A PostgreSQL for tests and benchmarks, also as root: TEST_DATABASE_URL, else the system's programs, else `pgserver`.
 
 `postgres_server` gives the address of a server that this process starts and ends; `fresh_database` makes an empty
 database on it, with this version's tables in it, by copying a template.
@@ -60,7 +60,7 @@ def restart_server(server: URL) -> None:
     while True:
         try:
             return _run(_start_command(_folder(server)))
-        except AssertionError:
+        except RuntimeError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
@@ -85,8 +85,8 @@ def _programs() -> Path:
     if found:
         return found[-1].parent
     spec = find_spec("pgserver")  # importing it would look for a place for servers of its own
-    assert spec is not None
-    assert spec.origin is not None, "no PostgreSQL: install its server, or the wheel `pgserver`"
+    if spec is None or spec.origin is None:
+        raise RuntimeError("no PostgreSQL: install its server, or the wheel `pgserver`")
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
@@ -103,12 +103,13 @@ def _as_somebody_else(folder: Path) -> list[str]:
             continue
         os.chown(folder, user.pw_uid, user.pw_gid)
         return ["setpriv", f"--reuid={name}", f"--regid={user.pw_gid}", "--clear-groups", "env", f"HOME={folder}"]
-    raise AssertionError("root, and no other user to run PostgreSQL as; set TEST_DATABASE_URL")
+    raise RuntimeError("root, and no other user to run PostgreSQL as; set TEST_DATABASE_URL")
 
 
 def _run(command: list[str | Path]) -> None:
     done = subprocess.run(command, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{command[0]}: {done.stdout}{done.stderr}"
+    if done.returncode != 0:
+        raise RuntimeError(f"{command[0]}: {done.stdout}{done.stderr}")
 
 
 def make_template(server: URL) -> None:

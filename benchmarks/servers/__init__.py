@@ -1,0 +1,1 @@
+"""Servers of others that benchmarks and tests start and end."""
