@@ -53,8 +53,9 @@ def made_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def home(tmp_path: Path, made_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home, with every setting of the caller's own out of the way."""
-    for name in ("DATABASE_URL", "GLOSSA_BLOB_URL", "GLOSSA_DATA_DIR", "GLOSSA_DEBUG", "GLOSSA_DTYPE"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("BLOB_URL", "DATA_DIR", "DEBUG", "DTYPE", "SERVER", "API_KEY", "KEYS"):
+        monkeypatch.delenv(f"GLOSSA_{name}", raising=False)
+    monkeypatch.delenv("DATABASE_URL", raising=False)
     folder = tmp_path / "home"
     monkeypatch.setenv("GLOSSA_HOME", str(folder))
     monkeypatch.setenv("GLOSSA_BACKBONE", str(made_folder / "backbone"))
