@@ -1,5 +1,6 @@
 """Aliases: movable pointers to versions. They move by compare-and-set on their revision, and every move is kept."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from sqlalchemy import select
@@ -13,6 +14,8 @@ from .registry import Registry
 from .rows import alias_of, move_of
 from .selection import find_adapter, find_alias, find_version, unknown_alias
 from .values import Alias, AliasMove
+
+Expected = int | Callable[[int], bool] | None
 
 
 def get_alias(registry: Registry, name: str, alias: str) -> Alias:
@@ -38,10 +41,11 @@ def move_alias(
     alias: str,
     number: int,
     *,
-    expected: int | None = None,
+    expected: Expected = None,
     actor: str = journal.LOCAL_ACTOR,
 ) -> Alias:
-    """Compare and set. `expected` is the alias's present revision, 0 for "not there yet", None for "whatever it is".
+    """Compare and set. `expected` is the alias's present revision, 0 for "not there yet", None for "whatever it is", or
+    says of a present revision whether it will do.
 
     Raises `PreconditionFailed`. Pointing an alias where it points already changes nothing.
     """
@@ -57,7 +61,7 @@ def move_alias(
 
 
 def remove_alias(
-    registry: Registry, name: str, alias: str, *, expected: int | None = None, actor: str = journal.LOCAL_ACTOR
+    registry: Registry, name: str, alias: str, *, expected: Expected = None, actor: str = journal.LOCAL_ACTOR
 ) -> None:
     """Its history stays. `expected` as for `move_alias`. Raises `UnknownAlias` or `PreconditionFailed`."""
     with registry.database.session() as session:
@@ -69,12 +73,14 @@ def remove_alias(
         _moved(session, row, name=name, alias=alias, number=None, actor=actor)
 
 
-def _check_expected(row: AliasRow | None, name: str, alias: str, expected: int | None) -> None:
+def _check_expected(row: AliasRow | None, name: str, alias: str, expected: Expected) -> None:
     revision = 0 if row is None or row.number is None else row.revision
-    if expected is not None and expected != revision:
+    holds = expected is None or (expected(revision) if callable(expected) else expected == revision)
+    if not holds:
         state = f"is at revision {revision}" if revision else "is not there"
+        wanted = "" if callable(expected) else f", not at {expected}"
         raise PreconditionFailed(
-            f"alias {name}@{alias} {state}, not at {expected}: somebody moved it; look again", revision=revision
+            f"alias {name}@{alias} {state}{wanted}: somebody moved it; look again", revision=revision
         )
 
 

@@ -107,6 +107,12 @@ class Conflict(RegistryError):
     code = "conflict"
 
 
+class WeightsCollected(RegistryError):
+    """A deleted version whose weights garbage collection has let go of."""
+
+    code = "weights_collected"
+
+
 class LeaseLost(RegistryError):
     """Publishing took so long that collection may have removed the blob; nothing was published."""
 

@@ -39,6 +39,7 @@ def version_of(adapter: AdapterRow, row: VersionRow) -> Version:
         size_bytes=row.size_bytes,
         created_at=row.created_at,
         deleted_at=row.deleted_at,
+        purged_at=row.purged_at,
     )
 
 

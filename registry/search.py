@@ -3,10 +3,10 @@
 Manifests are never read here: what a list shows has columns of its own.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import cast
 
-from sqlalchemy import ColumnElement, Row, Select, and_, exists, func, select, tuple_
+from sqlalchemy import ColumnElement, and_, exists, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from madx.manifest import Digest, Kind, canonical_language
@@ -30,6 +30,7 @@ _SUMMARY = (
     VersionRow.created_at,
     VersionRow.deleted_at,
 )
+_IDENTITY = tuple_(VersionRow.adapter, VersionRow.number)
 _Numbered = tuple[str, int]
 
 
@@ -82,19 +83,18 @@ def list_versions(
     registry: Registry, name: str, *, include_deleted: bool = False, cursor: str | None = None, limit: int = 50
 ) -> Page[VersionSummary]:
     """Newest first. Raises `UnknownAdapter` or `InvalidCursor`."""
-    query = select(*_SUMMARY).where(VersionRow.adapter == name)
+    conditions = [VersionRow.adapter == name]
     if not include_deleted:
-        query = query.where(VersionRow.deleted_at.is_(None))
+        conditions.append(VersionRow.deleted_at.is_(None))
     filters = ("versions", name, include_deleted)
     if cursor is not None:
-        query = query.where(VersionRow.number < position_of(cursor, int, *filters))
+        conditions.append(VersionRow.number < position_of(cursor, int, *filters))
     size = _bounded(limit)
     with registry.database.reading() as session:
         find_adapter(session, name)
-        rows = session.execute(query.order_by(VersionRow.number.desc()).limit(size + 1)).all()
-        items = _version_summaries(session, rows[:size])
-    last = items[-1].number if len(rows) > size else None
-    return Page(items=items, next_cursor=None if last is None else cursor_at(last, *filters))
+        found = _version_summaries(session, *conditions, limit=size + 1)
+    last = found[size - 1].number if len(found) > size else None
+    return Page(items=found[:size], next_cursor=None if last is None else cursor_at(last, *filters))
 
 
 def _bounded(limit: int) -> int:
@@ -119,7 +119,7 @@ def _summaries(
     counted = counting.where(VersionRow.adapter.in_(names), *fits).group_by(VersionRow.adapter)
     numbers = {name: (count, newest) for name, count, newest in session.execute(counted)}
     pairs = [(name, newest) for name, (_, newest) in numbers.items()]
-    newest = {version.name: version for version in _version_summaries(session, session.execute(_of(pairs)).all())}
+    newest = {version.name: version for version in _version_summaries(session, _IDENTITY.in_(pairs))}
     aliases = _aliases(session, names)
     return tuple(
         AdapterSummary(
@@ -137,12 +137,12 @@ def _summaries(
     )
 
 
-def _of(pairs: Iterable[_Numbered]) -> Select[Any]:
-    return select(*_SUMMARY).where(tuple_(VersionRow.adapter, VersionRow.number).in_(list(pairs)))
-
-
-def _version_summaries(session: Session, rows: Iterable[Row[Any]]) -> tuple[VersionSummary, ...]:
-    rows = list(rows)
+def _version_summaries(
+    session: Session, *conditions: ColumnElement[bool], limit: int | None = None
+) -> tuple[VersionSummary, ...]:
+    """Newest first, by name."""
+    query = select(*_SUMMARY).where(*conditions).order_by(VersionRow.adapter, VersionRow.number.desc()).limit(limit)
+    rows = session.execute(query).all()
     labels = _labels(session, [(row.adapter, row.number) for row in rows])
     return tuple(
         VersionSummary(

@@ -38,6 +38,7 @@ class Version:
     size_bytes: int
     created_at: datetime
     deleted_at: datetime | None = None
+    purged_at: datetime | None = None
 
     @property
     def reference(self) -> str:

@@ -42,6 +42,22 @@ class QueueFull(GlossaError):
         self.retry_after_s = retry_after_s
 
 
+class PreconditionRequired(GlossaError):
+    """A change without saying what it expects to change."""
+
+    code = "precondition_required"
+
+
+class UnsatisfiableRange(GlossaError):
+    """A range of bytes outside of a content that has `size_bytes`."""
+
+    code = "wrong_range"
+
+    def __init__(self, message: str, *, size_bytes: int) -> None:
+        super().__init__(message)
+        self.size_bytes = size_bytes
+
+
 class RateLimited(GlossaError):
     """More requests with one key than it may make in a minute."""
 

@@ -6,7 +6,15 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
-from madx.errors import GlossaError, InvalidInput, InvalidManifest, InvalidWeights, NoMaskedLMHead, TextTooLong
+from madx.errors import (
+    GlossaError,
+    InvalidConfig,
+    InvalidInput,
+    InvalidManifest,
+    InvalidWeights,
+    NoMaskedLMHead,
+    TextTooLong,
+)
 from registry import errors as registry_errors
 from registry import refusals
 
@@ -50,10 +58,13 @@ PROBLEMS: tuple[Problem, ...] = (
     _row(refusals.WrongNames, 422, "wrong_names", _REFUSED),
     _row(refusals.WrongOffsets, 422, "wrong_offsets", _REFUSED),
     _row(refusals.WrongShape, 422, "wrong_shape", _REFUSED),
+    _row(registry_errors.InvalidCursor, 422, "invalid", "The request is not valid"),
+    _row(InvalidConfig, 422, "invalid", "The request is not valid"),
     _row(registry_errors.InvalidKey, 422, "invalid", "The request is not valid"),
     _row(TextTooLong, 413, "too_large", "The request is too large"),
     _row(errors.BodyTooLarge, 413, "too_large", "The request is too large"),
     _row(registry_errors.BlobTooLarge, 413, "too_large", "The request is too large"),
+    _row(errors.UnsatisfiableRange, 416, "wrong_range", "The range does not fit"),
     _row(registry_errors.WrongRange, 416, "wrong_range", "The range does not fit"),
     _row(registry_errors.NoKey, 401, "no_key", "A valid key is needed"),
     _row(registry_errors.NotAllowed, 403, "not_allowed", "The key may not do this"),
@@ -65,17 +76,21 @@ PROBLEMS: tuple[Problem, ...] = (
     _row(registry_errors.UnknownAlias, 404, "unknown_alias", "The alias is not known"),
     _row(registry_errors.UnknownBackbone, 404, "unknown_backbone", "The backbone is not known"),
     _row(registry_errors.UnknownUpload, 404, "unknown_upload", "The upload is not known"),
+    _row(registry_errors.NoDefault, 404, "no_default", "No default is set"),
     _row(registry_errors.UnknownKey, 404, "unknown_key", "The key is not known"),
     _row(errors.MethodNotAllowed, 405, "method_not_allowed", "The address does not take this method"),
     _row(registry_errors.WrongBackbone, 409, "wrong_backbone", "The adapter is made for another backbone"),
-    _row(registry_errors.AmbiguousAdapter, 409, "ambiguous", "Several adapters fit"),
+    _row(registry_errors.Ambiguous, 409, "ambiguous", "Several adapters fit"),
     _row(NoMaskedLMHead, 409, "no_masked_lm_head", "The backbone cannot fill masks"),
     _row(errors.UploadIdle, 408, "upload_idle", "The upload does not go on"),
     _row(registry_errors.Conflict, 409, "conflict", "The registry holds something else"),
     _row(registry_errors.InProgress, 409, "in_progress", "The first request is still running"),
     _row(registry_errors.UploadBusy, 409, "upload_busy", "The upload is in use"),
     _row(registry_errors.UploadIncomplete, 409, "upload_incomplete", "The upload is not finished"),
+    _row(registry_errors.WeightsCollected, 410, "weights_collected", "The weights are gone"),
+    _row(registry_errors.PreconditionFailed, 412, "precondition_failed", "Somebody else was faster"),
     _row(errors.AdapterLoadFailed, 424, "adapter_load_failed", "The adapter cannot be loaded"),
+    _row(errors.PreconditionRequired, 428, "precondition_required", "The request says not what it expects"),
     _row(errors.QueueFull, 429, "queue_full", "The queue is full"),
     _row(errors.RateLimited, 429, "rate_limited", "Too many requests with this key"),
     _row(errors.UploadsFull, 429, "too_many_uploads", _TOO_MANY_UPLOADS),
@@ -85,6 +100,7 @@ PROBLEMS: tuple[Problem, ...] = (
     _row(errors.Draining, 503, "draining", "The server is shutting down"),
     _row(registry_errors.DatabaseUnavailable, 503, "database_unavailable", "The registry cannot be reached"),
     _row(registry_errors.StoreUnavailable, 503, "store_unavailable", "The blob store cannot be reached"),
+    _row(registry_errors.UnknownBlob, 503, "unknown_blob", "The blob store has lost the weights"),
     _row(registry_errors.BlobCorrupt, 503, "blob_corrupt", "The blob store returned other bytes"),
     _row(registry_errors.LeaseLost, 503, "lease_lost", "Publishing took too long"),
     _row(registry_errors.GateUnavailable, 503, "gate_unavailable", "The gate does not start"),
@@ -117,7 +133,7 @@ def problem_response(error: GlossaError) -> Response:
         "detail": (detail := _shortened(str(error))),
         "error": detail,  # the member that Hugging Face clients show to their users
     }
-    for member in ("field", "nearest", "candidates", "received_bytes"):
+    for member in ("field", "nearest", "candidates", "received_bytes", "revision"):
         value = getattr(error, member, None)
         if value is not None and value != ():
             content[member] = value
@@ -134,6 +150,8 @@ def _headers(error: GlossaError) -> dict[str, str]:
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, errors.MethodNotAllowed):
         headers["allow"] = ", ".join(error.allowed)
+    if isinstance(error, errors.UnsatisfiableRange):
+        headers["content-range"] = f"bytes */{error.size_bytes}"
     if isinstance(error, registry_errors.WrongRange) and error.received_bytes:
         headers["range"] = f"0-{error.received_bytes - 1}"
     return headers

@@ -21,6 +21,7 @@ class Problem(BaseModel):
     nearest: list[str] | None = None
     candidates: list[str] | None = None
     received_bytes: int | None = None
+    revision: int | None = None
 
 
 def problems(*codes: str) -> dict[int | str, dict[str, Any]]:

@@ -14,6 +14,7 @@ from registry.access import Key, Role
 from ..access import Caller, requires
 from ..errors import InvalidRequest
 from ..idempotency import IdempotencyKey
+from ..paging import Cursor, Limit
 from ..responses import problems
 from ..schemas import Strict
 from ..state import server_of
@@ -47,6 +48,7 @@ class NewKeyItem(KeyItem):
 
 class KeyItems(BaseModel):
     items: list[KeyItem]
+    next_cursor: str | None
 
 
 @router.post(
@@ -71,10 +73,10 @@ def create_key(
 
 
 @router.get("", operation_id="list_keys", summary="All keys, revoked ones too, newest first")
-def list_keys(request: Request, _caller: Admin) -> KeyItems:
-    return KeyItems(
-        items=[KeyItem.model_validate(_fields(key)) for key in access.list_keys(server_of(request).registry)]
-    )
+def list_keys(request: Request, _caller: Admin, limit: Limit = 50, cursor: Cursor = None) -> KeyItems:
+    page = access.list_keys(server_of(request).registry, cursor=cursor, limit=limit)
+    items = [KeyItem.model_validate(_fields(key)) for key in page.items]
+    return KeyItems(items=items, next_cursor=page.next_cursor)
 
 
 @router.delete(
