@@ -25,6 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from urllib.parse import urlsplit
 
 import psutil
@@ -221,6 +222,7 @@ def measure(folder: Path, *, uploads: int) -> dict[str, Figure]:
     with server(folder / "home") as (address, process):
         warm_up(address)
         idle, busy = Sampler(process=process), Sampler(process=process)
+        time.sleep(IDLE_S)
         with idle.running():
             time.sleep(IDLE_S)
         with busy.running(), ThreadPoolExecutor(uploads) as pool:
@@ -230,9 +232,10 @@ def measure(folder: Path, *, uploads: int) -> dict[str, Figure]:
     if statuses != [201] * uploads:
         raise RuntimeError(f"not all were accepted: {statuses}")
     sent_mib = uploads * weights.stat().st_size / MIB
+    at_rest = median(idle.samples)
     return {
-        KEY: Absolute(value=round((max(busy.samples) - max(idle.samples)) / MIB, 1), unit="MiB"),
-        "upload_idle_private_mib": Absolute(value=round(max(idle.samples) / MIB, 1), unit="MiB"),
+        KEY: Absolute(value=round((max(busy.samples) - at_rest) / MIB, 1), unit="MiB"),
+        "upload_idle_private_mib": Absolute(value=round(at_rest / MIB, 1), unit="MiB"),
         "upload_samples": Absolute(value=len(busy.samples), unit="samples"),
         "upload_s": Absolute(value=round(took_s, 1), unit="s"),
         "upload_mib_per_s": Absolute(value=round(sent_mib / took_s, 1), unit="MiB/s"),
