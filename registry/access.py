@@ -8,19 +8,20 @@ import hashlib
 import hmac
 import re
 import secrets
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, cast, get_args
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from . import journal
 from .database import now_of
-from .errors import DatabaseUnavailable, InvalidKey, NoKey, NotAllowed, UnknownKey
+from .errors import InvalidKey, NoKey, NotAllowed, UnknownKey
 from .models import KeyRow
+from .pages import MOST_PER_PAGE, cursor_at, position_of
 from .registry import Registry
+from .values import Page
 
 Role = Literal["read", "predict", "write", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -108,12 +109,18 @@ def _check(name: str, role: str, pattern: str | None, valid_for: timedelta | Non
         raise InvalidKey("a key must be valid for some time", field="expires_in_days")
 
 
-def list_keys(registry: Registry) -> tuple[Key, ...]:
-    """All that ever were, newest first."""
+def list_keys(registry: Registry, *, cursor: str | None = None, limit: int = 50) -> Page[Key]:
+    """All that ever were, newest first. Raises `InvalidCursor`."""
+    query = select(KeyRow).order_by(KeyRow.created_at.desc(), KeyRow.id)
+    if cursor is not None:
+        last = str(position_of(cursor, str, "keys"))
+        then = select(KeyRow.created_at).where(KeyRow.id == last).scalar_subquery()
+        query = query.where(or_(KeyRow.created_at < then, and_(KeyRow.created_at == then, KeyRow.id > last)))
+    size = max(1, min(limit, MOST_PER_PAGE))
     with registry.database.reading() as session:
-        return tuple(
-            _key_of(row) for row in session.scalars(select(KeyRow).order_by(KeyRow.created_at.desc(), KeyRow.id))
-        )
+        rows = session.scalars(query.limit(size + 1)).all()
+        items = tuple(_key_of(row) for row in rows[:size])
+    return Page(items=items, next_cursor=cursor_at(items[-1].id, "keys") if len(rows) > size else None)
 
 
 def revoke_key(registry: Registry, key_id: str, *, actor: str = journal.LOCAL_ACTOR) -> Key:
@@ -140,11 +147,15 @@ def authenticate(registry: Registry, text: str) -> Key:
         expected = "" if row is None else row.secret_digest
         if not hmac.compare_digest(expected, _digest(secret)) or row is None:
             raise _refused()
-        key, now = _key_of(row), now_of(session)
-    if key.last_used_at is None or now - key.last_used_at >= TOUCHED_EVERY:
-        with suppress(DatabaseUnavailable), registry.database.session() as session:
-            session.get_one(KeyRow, key_id).last_used_at = now
-    return key
+        return _key_of(row)
+
+
+def touch(registry: Registry, key: Key) -> None:
+    """Write down that it was used, at most once in `TOUCHED_EVERY`. It is no change that the audit knows."""
+    with registry.database.session() as session:
+        now = now_of(session)
+        long_ago = or_(KeyRow.last_used_at.is_(None), KeyRow.last_used_at <= now - TOUCHED_EVERY)
+        session.execute(update(KeyRow).where(KeyRow.id == key.id, long_ago).values(last_used_at=now))
 
 
 def has_usable_key(registry: Registry) -> bool:

@@ -4,10 +4,15 @@ With keys, a request brings `Authorization: Bearer KEY`. Without them (a server 
 out are pages in the user's own browser: other host names (DNS rebinding) and foreign origins.
 """
 
+import asyncio
 import hashlib
+import logging
 import time
 from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -20,12 +25,16 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from registry.access import Key, Role, authenticate, check_may_write
+from madx.errors import GlossaError
+from registry.access import TOUCHED_EVERY, Key, Role, authenticate, check_may_write, touch
 from registry.errors import NoKey, NotAllowed
 from registry.registry import Registry
 
 from .errors import RateLimited
+from .logs import where
 from .settings import Settings
+
+_log = logging.getLogger(__name__)
 
 REMEMBERED_S = 5.0
 """For so long a key that was revoked may go on working."""
@@ -58,6 +67,11 @@ class Access:
         self._known: OrderedDict[bytes, tuple[Key, float]] = OrderedDict()
         self._limit = RateLimitItemPerMinute(settings.requests_per_minute) if settings.requests_per_minute else None
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._touches: dict[str, asyncio.Task[None]] = {}
+
+    async def close(self) -> None:
+        """Before the registry is closed."""
+        await asyncio.gather(*self._touches.values())
 
     async def admit(self, request: Request, text: str | None, role: Role) -> Caller:
         """Raises `NoKey`, `NotAllowed` or `RateLimited`."""
@@ -82,9 +96,24 @@ class Access:
             self._known.pop(name, None)
             key = await run_in_threadpool(authenticate, self._registry, text)
             self._known[name] = key, time.monotonic()
+            self._touch(key)
             if len(self._known) > _MOST_REMEMBERED:
                 self._known.popitem(last=False)
         return key
+
+    def _touch(self, key: Key) -> None:
+        """Beside the request, which need not wait until somebody else has written."""
+        is_recent = key.last_used_at is not None and datetime.now(UTC) - key.last_used_at < TOUCHED_EVERY
+        if is_recent or key.id in self._touches:
+            return
+        task = self._touches[key.id] = asyncio.create_task(self._touched(key))
+        task.add_done_callback(lambda _: self._touches.pop(key.id))
+
+    async def _touched(self, key: Key) -> None:
+        try:
+            await run_in_threadpool(touch, self._registry, key)
+        except GlossaError as error:
+            _log.warning("when a key was used last is not written down: %s", where(error))
 
     def _count(self, key: Key) -> None:
         if self._limit is None or self._limiter.hit(self._limit, key.id):
@@ -94,6 +123,16 @@ class Access:
             f"more than {self._limit.amount} requests in a minute with this key",
             retry_after_s=max(1, round(reset_s - time.time())),
         )
+
+
+@asynccontextmanager
+async def controlled(registry: Registry, settings: Settings) -> AsyncIterator[Access]:
+    """Who may use a server, while its registry is open."""
+    access = Access(registry, settings)
+    try:
+        yield access
+    finally:
+        await access.close()
 
 
 def check_local(request: Request) -> None:

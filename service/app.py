@@ -16,7 +16,7 @@ from madx.errors import GlossaError
 from registry import catalog
 from registry.registry import Registry, open_registry
 
-from .access import Access
+from .access import controlled
 from .barrier import Barrier
 from .bodies import BodyGuard
 from .description import describing
@@ -28,7 +28,19 @@ from .logs import where
 from .metrics import Metrics
 from .model import load_adapter, open_model
 from .problems import problem_of, problem_response
-from .routes import adapters, health, keys, predict, publishing, uploads
+from .routes import (
+    adapters,
+    aliases,
+    audit,
+    defaults,
+    health,
+    keys,
+    listings,
+    predict,
+    publishing,
+    uploads,
+    versions,
+)
 from .settings import Settings
 from .state import Server
 from .turns import Limits
@@ -60,8 +72,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(GlossaError, _domain_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
-    for router in (predict.router, adapters.router, publishing.router, uploads.router, keys.router, health.router):
-        app.include_router(router)
+    for module in (predict, listings, adapters, versions, publishing, uploads, aliases, defaults, keys, audit, health):
+        app.include_router(module.router)
     app.openapi = describing(app)  # type: ignore[method-assign]
     return app
 
@@ -85,10 +97,10 @@ async def _serving(settings: Settings, metrics: Metrics) -> AsyncIterator[Server
                 masked_lm=loaded.backbone.masked_lm is not None,
                 actor="server",
             )
-            async with kept_tidy(registry):
+            async with kept_tidy(registry), controlled(registry, settings) as access:
                 yield Server(
                     settings=settings,
-                    access=Access(registry, settings),
+                    access=access,
                     registry=registry,
                     loaded=loaded,
                     engine=engine,

@@ -14,7 +14,7 @@ from registry.access import Key, Role
 from ..access import Caller, requires
 from ..errors import InvalidRequest
 from ..idempotency import IdempotencyKey
-from ..paging import Cursor, Limit
+from ..items import Cursor, ItemPage, Limit
 from ..responses import problems
 from ..schemas import Strict
 from ..state import server_of
@@ -46,11 +46,6 @@ class NewKeyItem(KeyItem):
     key: str = Field(description="shown here and never again")
 
 
-class KeyItems(BaseModel):
-    items: list[KeyItem]
-    next_cursor: str | None
-
-
 @router.post(
     "", operation_id="create_key", summary="Make a key", status_code=201, responses=problems("invalid", "too_large")
 )
@@ -73,10 +68,10 @@ def create_key(
 
 
 @router.get("", operation_id="list_keys", summary="All keys, revoked ones too, newest first")
-def list_keys(request: Request, _caller: Admin, limit: Limit = 50, cursor: Cursor = None) -> KeyItems:
+def list_keys(request: Request, _caller: Admin, limit: Limit = 50, cursor: Cursor = None) -> ItemPage[KeyItem]:
     page = access.list_keys(server_of(request).registry, cursor=cursor, limit=limit)
     items = [KeyItem.model_validate(_fields(key)) for key in page.items]
-    return KeyItems(items=items, next_cursor=page.next_cursor)
+    return ItemPage(items=items, next_cursor=page.next_cursor)
 
 
 @router.delete(
