@@ -94,6 +94,16 @@ class UnknownKey(NotFound):
     code = "unknown_key"
 
 
+class InvalidEvaluation(RegistryError):
+    """A score that says nothing that could be compared. `field` names what is wrong with it."""
+
+    code = "invalid"
+
+    def __init__(self, message: str, *, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
 class InvalidCursor(RegistryError):
     """A cursor that no page of this list gave."""
 

@@ -60,6 +60,7 @@ PROBLEMS: tuple[Problem, ...] = (
     _row(refusals.WrongShape, 422, "wrong_shape", _REFUSED),
     _row(registry_errors.InvalidCursor, 422, "invalid", "The request is not valid"),
     _row(InvalidConfig, 422, "invalid", "The request is not valid"),
+    _row(registry_errors.InvalidEvaluation, 422, "invalid", "The request is not valid"),
     _row(registry_errors.InvalidKey, 422, "invalid", "The request is not valid"),
     _row(TextTooLong, 413, "too_large", "The request is too large"),
     _row(errors.BodyTooLarge, 413, "too_large", "The request is too large"),
