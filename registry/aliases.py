@@ -78,10 +78,7 @@ def _check_expected(row: AliasRow | None, name: str, alias: str, expected: Expec
     holds = expected is None or (expected(revision) if callable(expected) else expected == revision)
     if not holds:
         state = f"is at revision {revision}" if revision else "is not there"
-        wanted = "" if callable(expected) else f", not at {expected}"
-        raise PreconditionFailed(
-            f"alias {name}@{alias} {state}{wanted}: somebody moved it; look again", revision=revision
-        )
+        raise PreconditionFailed(f"alias {name}@{alias} {state}: somebody moved it; look again", revision=revision)
 
 
 def _moved(
