@@ -14,6 +14,7 @@ import httpx
 
 from madx.manifest import from_bytes
 
+from .access_client import AccessClient
 from .catalogue_client import CatalogueClient
 from .connection import TIMEOUT_S, ClientError, Connection, Json, json_of, path_of
 from .downloads_client import DownloadsClient
@@ -36,8 +37,8 @@ class Answer:
 class Client:
     """A server at `base_url`. `transport` is httpx's, for a proxy of one's own or an app in the same process.
 
-    `catalogue` asks and changes the server's registry; `uploads` and `downloads` carry weights. All raise
-    `ClientError`.
+    `catalogue` asks and changes the server's registry; `uploads` and `downloads` carry weights; `access` has keys and
+    the audit. All raise `ClientError`.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Client:
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         self.connection = Connection(base_url, api_key, transport, timeout_s=timeout_s)
+        self.access = AccessClient(self.connection)
         self.catalogue = CatalogueClient(self.connection)
         self.uploads = UploadsClient(self.connection)
         self.downloads = DownloadsClient(self.connection)

@@ -2,8 +2,9 @@
 
 from datetime import datetime
 
+from registry.access import Key
 from registry.lineage import Lineage
-from registry.values import Alias, AliasMove, Backbone, Version, VersionSummary
+from registry.values import Alias, AliasMove, AuditEntry, Backbone, Version, VersionSummary
 
 from .catalogues import AdapterEntry
 
@@ -99,6 +100,33 @@ def backbone_item(backbone: Backbone) -> Item:
         "vocab_size": config.vocab_size,
         "masked_lm": backbone.masked_lm,
         "created_at": backbone.created_at,
+    }
+
+
+def key_item(key: Key) -> Item:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "role": key.role,
+        "names": key.pattern,
+        "created_by": key.created_by,
+        "created_at": key.created_at,
+        "expires_at": key.expires_at,
+        "revoked_at": key.revoked_at,
+        "last_used_at": key.last_used_at,
+    }
+
+
+def audit_item(entry: AuditEntry) -> Item:
+    return {
+        "id": entry.id,
+        "at": entry.at,
+        "actor": entry.actor,
+        "action": entry.action,
+        "subject": entry.subject,
+        "from_digest": entry.from_digest,
+        "to_digest": entry.to_digest,
+        "detail": entry.detail,
     }
 
 

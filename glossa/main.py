@@ -13,11 +13,13 @@ import click
 from madx.errors import GlossaError
 
 from .commands.adapters import adapters
+from .commands.audit import audit
 from .commands.backbones import backbones
 from .commands.data import data
 from .commands.demo import demo
 from .commands.evaluate import evaluate
 from .commands.exchange import export, import_
+from .commands.keys import keys
 from .commands.predict import predict
 from .commands.pretrain import pretrain
 from .commands.registry import registry
@@ -52,6 +54,8 @@ for command in (
     predict,
     demo,
     registry,
+    keys,
+    audit,
     gc,
     fsck,
 ):

@@ -6,8 +6,9 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from madx.config import BackboneConfig
+from registry.access import Key
 from registry.lineage import Lineage
-from registry.values import Alias, AliasMove, Backbone, VersionSummary
+from registry.values import Alias, AliasMove, AuditEntry, Backbone, VersionSummary
 
 from .catalogues import AdapterEntry
 from .connection import ClientError, Json
@@ -22,6 +23,9 @@ _MOVE = TypeAdapter(AliasMove)
 _LINEAGE = TypeAdapter(Lineage)
 _BACKBONE = TypeAdapter(Backbone)
 _CONFIG = TypeAdapter(BackboneConfig)
+_KEY = TypeAdapter(Key)
+_AUDIT = TypeAdapter(AuditEntry)
+_TEXT = TypeAdapter(str)
 
 
 def entry_of(item: Item) -> AdapterEntry:
@@ -66,7 +70,21 @@ def backbone_of(item: Item) -> Backbone:
     )
 
 
-def _read(adapter: TypeAdapter[Value], arranged: Callable[[], Item]) -> Value:
+def key_of(item: Item) -> Key:
+    same = ("id", "name", "role", "created_by", "created_at", "expires_at", "revoked_at", "last_used_at")
+    return _read(_KEY, lambda: {key: item[key] for key in same} | {"pattern": item["names"]})
+
+
+def secret_of(item: Item) -> str:
+    """Of a key that has just been made."""
+    return _read(_TEXT, lambda: item["key"])
+
+
+def audit_entry_of(item: Item) -> AuditEntry:
+    return _read(_AUDIT, lambda: {key: item[key] for key in AuditEntry.__dataclass_fields__})
+
+
+def _read(adapter: TypeAdapter[Value], arranged: Callable[[], Json]) -> Value:
     try:
         return adapter.validate_python(arranged())
     except (KeyError, TypeError, ValidationError) as error:

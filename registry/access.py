@@ -31,6 +31,7 @@ TOUCHED_EVERY = timedelta(minutes=1)
 _KEY = re.compile(r"glossa_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 _PATTERN = re.compile(r"[a-z0-9*][a-z0-9._*-]{0,63}")
 _LONGEST_NAME = 100
+_LONGEST_VALID = timedelta(days=36_500)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +106,8 @@ def _check(name: str, role: str, pattern: str | None, valid_for: timedelta | Non
         raise InvalidKey("names limit what a key may write; give them to a key of the role write", field="names")
     if pattern is not None and _PATTERN.fullmatch(pattern) is None:
         raise InvalidKey(f"{pattern!r} is no pattern of adapter names; write something like sw-*", field="names")
-    if valid_for is not None and valid_for <= timedelta():
-        raise InvalidKey("a key must be valid for some time", field="expires_in_days")
+    if valid_for is not None and not timedelta() < valid_for <= _LONGEST_VALID:
+        raise InvalidKey(f"a key is valid for up to {_LONGEST_VALID.days} days", field="expires_in_days")
 
 
 def list_keys(registry: Registry, *, cursor: str | None = None, limit: int = 50) -> Page[Key]:

@@ -27,7 +27,7 @@ class KeyRequest(Strict):
     name: str = Field(description="whose it is, 1 to 100 characters")
     role: Role = Field(description="each may do what those before it may")
     names: str | None = Field(default=None, description="which adapters a key of the role write writes, like `sw-*`")
-    expires_in_days: float | None = Field(default=None, gt=0, le=36_500, description="for ever by default")
+    expires_in_days: int | None = Field(default=None, ge=1, le=36_500, description="for ever by default")
 
 
 class KeyItem(BaseModel):

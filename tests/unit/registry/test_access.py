@@ -8,8 +8,9 @@ from sqlalchemy import inspect, select, text
 
 from registry import access
 from registry.access import ROLES, Role
-from registry.errors import InvalidKey, NoKey, NotAllowed, UnknownKey
+from registry.errors import InvalidCursor, InvalidKey, NoKey, NotAllowed, UnknownKey
 from registry.models import AuditRow, KeyRow
+from registry.pages import cursor_at
 from registry.registry import Registry
 
 
@@ -44,7 +45,7 @@ def test_two_keys_are_never_alike(empty_registry: Registry) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda shown: "",
+        lambda shown: shown[:0],
         lambda shown: shown[:-1],
         lambda shown: shown + "A",
         lambda shown: shown[:-1] + ("A" if shown[-1] != "A" else "B"),
@@ -53,7 +54,7 @@ def test_two_keys_are_never_alike(empty_registry: Registry) -> None:
         lambda shown: shown.replace("glossa", "other"),
         lambda shown: f"glossa_{'0' * 16}_{shown.split('_', 2)[2]}",
         lambda shown: shown + "\n",
-        lambda shown: "\ud800",
+        lambda shown: shown[:-1] + "\ud800",
     ],
 )
 def test_nothing_else_is_a_key(empty_registry: Registry, change: object) -> None:
@@ -87,17 +88,42 @@ def test_a_revoked_key(empty_registry: Registry) -> None:
 
 
 def test_when_it_was_used_last(empty_registry: Registry) -> None:
-    key, shown = make(empty_registry)
-    assert access.list_keys(empty_registry)[0].last_used_at is None
-    access.authenticate(empty_registry, shown)
-    first = access.list_keys(empty_registry)[0].last_used_at
+    key, _ = make(empty_registry)
+
+    def used_last() -> datetime | None:
+        return access.list_keys(empty_registry).items[0].last_used_at
+
+    assert used_last() is None
+    access.touch(empty_registry, key)
+    first = used_last()
     assert first is not None
-    access.authenticate(empty_registry, shown)
-    assert access.list_keys(empty_registry)[0].last_used_at == first
+    access.touch(empty_registry, key)
+    assert used_last() == first
     with empty_registry.database.session() as session:
         session.get_one(KeyRow, key.id).last_used_at = first - access.TOUCHED_EVERY
-    access.authenticate(empty_registry, shown)
-    assert access.list_keys(empty_registry)[0].last_used_at != first - access.TOUCHED_EVERY
+    access.touch(empty_registry, key)
+    again = used_last()
+    assert again is not None
+    assert again >= first
+
+
+def test_keys_are_listed_page_by_page(empty_registry: Registry) -> None:
+    made = [make(empty_registry)[0].id for _ in range(5)]
+    with empty_registry.database.session() as session:  # two of the same moment
+        session.get_one(KeyRow, made[1]).created_at = session.get_one(KeyRow, made[2]).created_at
+    walked: list[str] = []
+    cursor = None
+    while True:
+        page = access.list_keys(empty_registry, limit=2, cursor=cursor)
+        walked += [key.id for key in page.items]
+        make(empty_registry)
+        if (cursor := page.next_cursor) is None:
+            break
+    assert walked == [made[4], made[3], *sorted(made[1:3]), made[0]]
+    assert len(access.list_keys(empty_registry).items) == 8
+    for wrong in ("x", cursor_at(made[0], "others"), cursor_at(7, "keys")):
+        with pytest.raises(InvalidCursor):
+            access.list_keys(empty_registry, cursor=wrong)
 
 
 @pytest.mark.parametrize(
@@ -115,13 +141,14 @@ def test_when_it_was_used_last(empty_registry: Registry) -> None:
         ({"pattern": "../*"}, "names"),
         ({"valid_for": timedelta()}, "expires_in_days"),
         ({"valid_for": timedelta(days=-1)}, "expires_in_days"),
+        ({"valid_for": timedelta(days=10**6)}, "expires_in_days"),
     ],
 )
 def test_keys_that_cannot_be_made(empty_registry: Registry, fields: dict[str, object], field: str) -> None:
     with pytest.raises(InvalidKey) as caught:
         access.create_key(empty_registry, **({"name": "a", "role": "write"} | fields))  # type: ignore[arg-type]
     assert caught.value.field == field
-    assert access.list_keys(empty_registry) == ()
+    assert access.list_keys(empty_registry).items == ()
 
 
 def test_each_role_may_what_lower_ones_may(empty_registry: Registry) -> None:

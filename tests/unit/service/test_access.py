@@ -89,7 +89,7 @@ def test_every_bad_key_gets_the_same_answer(keyed: Home, client: TestClient) -> 
         access.revoke_key(registry, gone.id)
     answers = set()
     for text in ("x", good[:-1], f"glossa_{'0' * 16}_{good.split('_', 2)[2]}", revoked, "ä" * 20):
-        answer = client.get("/v1/keys", headers={"authorization": f"Bearer {text}".encode()})
+        answer = client.get("/v1/keys", headers=[(b"authorization", f"Bearer {text}".encode())])
         assert answer.status_code == 401
         answers.add(answer.text)
     assert len(answers) == 1
@@ -115,7 +115,9 @@ def test_a_key_is_made_listed_used_and_revoked(
     assert client.get("/v1/tasks", headers=reader).status_code == 401
     assert client.delete("/v1/keys/none", headers=admin).json()["code"] == "unknown_key"
     with keyed.registry() as registry:
-        assert {made.created_by for made in access.list_keys(registry)} >= {"local"}
+        by = {made.name: made.created_by for made in access.list_keys(registry).items}
+    assert by["a admin key"] == "local"
+    assert re.fullmatch(r"a admin key \(key [0-9a-f]{16}\)", by["paper"])
 
 
 @pytest.mark.parametrize(
@@ -180,6 +182,43 @@ def test_pages_from_elsewhere_do_not_reach_a_server_without_keys(
 ) -> None:
     with keyed.client(keys="loopback") as client:
         assert client.get("/v1/tasks", headers=headers).status_code == status
+
+
+def test_off_asks_nobody_anything(keyed: Home) -> None:
+    with keyed.client(keys="off") as client:
+        assert client.get("/v1/tasks", headers={"host": "evil.example", "origin": "null"}).status_code == 200
+
+
+def test_use_is_written_down_beside_the_request(keyed: Home) -> None:
+    mine = key(keyed, "read")
+    with keyed.client(keys="required") as client:
+        for _ in range(3):
+            client.get("/v1/tasks", headers=mine)
+    with keyed.registry() as registry:
+        [found] = access.list_keys(registry).items
+    assert found.last_used_at is not None
+
+
+def test_the_audit_says_who_did_what(keyed: Home, client: TestClient) -> None:
+    admin = key(keyed, "admin")
+    made = client.post("/v1/keys", headers=admin, json={"name": "paper", "role": "read"}).json()
+    client.delete(f"/v1/keys/{made['id']}", headers=admin)
+    about = client.get("/v1/audit", headers=admin, params={"subject": made["id"]}).json()
+    assert [item["action"] for item in about["items"]] == ["key.revoked", "key.created"]
+    assert len({item["actor"] for item in about["items"]}) == 1
+    first = client.get("/v1/audit", headers=admin, params={"limit": 1}).json()
+    second = client.get("/v1/audit", headers=admin, params={"limit": 1, "cursor": first["next_cursor"]}).json()
+    assert [first["items"][0], second["items"][0]] == about["items"]
+    by = client.get("/v1/audit", headers=admin, params={"actor": about["items"][0]["actor"]}).json()
+    assert by["items"] == about["items"]
+    assert made["key"].split("_", 2)[2] not in client.get("/v1/audit", headers=admin).text
+
+
+@pytest.mark.parametrize("query", [{"limit": 0}, {"limit": 201}, {"limit": "many"}, {"cursor": "x"}])
+@pytest.mark.parametrize("path", ["/v1/keys", "/v1/audit"])
+def test_bad_pages(keyed: Home, client: TestClient, path: str, query: dict[str, object]) -> None:
+    refused = client.get(path, headers=key(keyed, "admin"), params=query)  # type: ignore[arg-type]
+    assert (refused.status_code, refused.json()["code"], refused.json()["field"]) == (422, "invalid", *query)
 
 
 def test_no_key_is_ever_logged(keyed: Home, client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
