@@ -16,6 +16,7 @@ from registry.registry import Registry
 from .contents import Content
 
 TIMEOUT_S = 120
+SMALLEST_BYTES = 1024  # less than any of the contents
 
 
 class Refused(Exception):
@@ -104,7 +105,7 @@ class HttpDoor:
         if random.random() < 0.5:
             answer = self._ask("GET", path, (200, 404, 410))
             return answer.content if answer.status_code == 200 else None
-        middle = random.randrange(1, 4096)
+        middle = random.randrange(1, SMALLEST_BYTES)
         first = self._ask("GET", path, (206, 404, 410), headers={"Range": f"bytes=0-{middle - 1}"})
         rest = self._ask("GET", path, (206, 404, 410), headers={"Range": f"bytes={middle}-"})
         return first.content + rest.content if {first.status_code, rest.status_code} == {206} else None

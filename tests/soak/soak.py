@@ -23,7 +23,7 @@ from tests.support.object_stores import ministack
 
 from .contents import add_backbones
 from .doors import Door, HttpDoor, RegistryDoor
-from .workers import Truth, Worker
+from .workers import Live, Truth, Worker
 
 GLOSSA = Path(sys.executable).parent / "glossa"
 WORKERS = 8
@@ -124,9 +124,16 @@ def soak(doors: Doors, *, minutes: float) -> Truth:
         reporter.result()
     door = doors.open()
     for live in list(truth.live):
-        truth.check(door, live)
+        last_look(door, truth, live)
     truth.counts["live at the end"] = len(truth.live)
     return truth
+
+
+def last_look(door: Door, truth: Truth, live: Live) -> None:
+    try:
+        truth.check(door, live)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is counted
+        truth.count("errors", f"{live.name}@{live.number}: {type(error).__name__}: {error}")
 
 
 def collect_until(ended: threading.Event, truth: Truth) -> None:
