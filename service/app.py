@@ -33,6 +33,7 @@ from .routes import (
     aliases,
     audit,
     defaults,
+    evaluations,
     health,
     keys,
     listings,
@@ -46,6 +47,20 @@ from .state import Server
 from .turns import Limits
 
 _log = logging.getLogger(__name__)
+_ROUTES = (
+    predict,
+    listings,
+    adapters,
+    versions,
+    publishing,
+    uploads,
+    evaluations,
+    aliases,
+    defaults,
+    keys,
+    audit,
+    health,
+)
 _DESCRIPTION = "Many languages and many tasks from one frozen multilingual encoder."
 
 
@@ -72,7 +87,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(GlossaError, _domain_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
-    for module in (predict, listings, adapters, versions, publishing, uploads, aliases, defaults, keys, audit, health):
+    for module in _ROUTES:
         app.include_router(module.router)
     app.openapi = describing(app)  # type: ignore[method-assign]
     return app
