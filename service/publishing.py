@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from madx.errors import InvalidManifest
-from registry.errors import BlobTooLarge, UnknownUpload
+from registry.errors import BlobTooLarge, UnknownUpload, UploadIncomplete
 from registry.gate import MAX_MANIFEST_BYTES
 from registry.publish import Prepared, publish_staged, too_long
 from registry.registry import Registry
@@ -63,17 +63,26 @@ class Publisher:
             raise
 
     async def _receive(self, form: Form, prepared: Prepared, file: StagingFile) -> None:
-        """The header is judged as soon as it is there; the rest of the body waits for that."""
-        prefix = b""
-        judged = False
-        while (piece := await form.piece(PIECE_BYTES if judged else 1)) is not None:
+        """The header is judged as soon as it is there, before what follows it; the rest of the body waits for that."""
+        head, header_bytes = await _read_head(form)
+        await self.intake.write(_write, file, [head[:header_bytes]])
+        if header_bytes is not None:
+            await self.intake.judge(_judge_header, self.registry, prepared, file)
+            await self.intake.write(_write, file, [head[header_bytes:]])
+        while (piece := await form.piece(PIECE_BYTES)) is not None:
             await self.intake.write(_write, file, piece)
-            if judged:
-                continue
-            prefix = (prefix + b"".join(piece))[:PREFIX_BYTES]
-            if len(prefix) == PREFIX_BYTES and file.size_bytes >= header_end(prefix):
-                await self.intake.judge(_judge_header, self.registry, prepared, file)
-                judged = True
+
+
+async def _read_head(form: Form) -> tuple[bytes, int | None]:
+    """The part until its safetensors header is complete, and the bytes of that; None where the part ends before."""
+    head = bytearray()
+    while (piece := await form.piece(1)) is not None:
+        head += b"".join(piece)
+        if len(head) >= PREFIX_BYTES:
+            header_bytes = header_end(bytes(head[:PREFIX_BYTES]))
+            if len(head) >= header_bytes:
+                return bytes(head), header_bytes
+    return bytes(head), None
 
 
 async def read_manifest(form: Form) -> bytes:
@@ -129,11 +138,13 @@ def _publish(registry: Registry, prepared: Prepared, staged: Staged, actor: str)
 
 
 def _publish_upload(registry: Registry, prepared: Prepared, upload: str, actor: str) -> PublishedVersion:
-    """An upload that is gone may be the one that the version was published from."""
+    """Where the version is there already, no upload is needed: this one may be what it was published from."""
     try:
         with taken(registry, upload, actor=actor) as staged:
+            if staged.blob.size_bytes > prepared.manifest.weights.size_bytes:
+                raise too_long(prepared)
             return publish_staged(registry, prepared, staged, actor=actor)
-    except UnknownUpload:
+    except (UnknownUpload, UploadIncomplete):
         if prepared.present is None:
             raise
         return PublishedVersion(version=prepared.present, created=False)

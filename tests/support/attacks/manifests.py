@@ -153,7 +153,7 @@ def _combinations() -> Iterator[Attack]:
 def _lies() -> Iterator[Attack]:
     size_bytes = len(right_weights())
     for name, named_bytes, streamed_code in (
-        ("no bytes", 0, "truncated"),
+        ("no bytes", 0, None),
         ("a byte less", size_bytes - 1, "truncated"),
         ("a byte more", size_bytes + 1, "wrong_offsets"),
         ("a megabyte more", size_bytes + (1 << 20), None),
