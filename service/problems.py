@@ -6,15 +6,7 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
-from madx.errors import (
-    GlossaError,
-    InvalidConfig,
-    InvalidInput,
-    InvalidManifest,
-    InvalidWeights,
-    NoMaskedLMHead,
-    TextTooLong,
-)
+from madx.errors import GlossaError, InvalidInput, InvalidManifest, InvalidWeights, NoMaskedLMHead, TextTooLong
 from registry import errors as registry_errors
 from registry import refusals
 
@@ -59,7 +51,6 @@ PROBLEMS: tuple[Problem, ...] = (
     _row(refusals.WrongOffsets, 422, "wrong_offsets", _REFUSED),
     _row(refusals.WrongShape, 422, "wrong_shape", _REFUSED),
     _row(registry_errors.InvalidCursor, 422, "invalid", "The request is not valid"),
-    _row(InvalidConfig, 422, "invalid", "The request is not valid"),
     _row(registry_errors.InvalidEvaluation, 422, "invalid", "The request is not valid"),
     _row(registry_errors.InvalidKey, 422, "invalid", "The request is not valid"),
     _row(TextTooLong, 413, "too_large", "The request is too large"),
@@ -91,7 +82,7 @@ PROBLEMS: tuple[Problem, ...] = (
     _row(registry_errors.WeightsCollected, 410, "weights_collected", "The weights are gone"),
     _row(registry_errors.PreconditionFailed, 412, "precondition_failed", "Somebody else was faster"),
     _row(errors.AdapterLoadFailed, 424, "adapter_load_failed", "The adapter cannot be loaded"),
-    _row(errors.PreconditionRequired, 428, "precondition_required", "The request says not what it expects"),
+    _row(errors.PreconditionRequired, 428, "precondition_required", "The request does not say what it expects"),
     _row(errors.QueueFull, 429, "queue_full", "The queue is full"),
     _row(errors.RateLimited, 429, "rate_limited", "Too many requests with this key"),
     _row(errors.UploadsFull, 429, "too_many_uploads", _TOO_MANY_UPLOADS),
