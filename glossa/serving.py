@@ -5,7 +5,6 @@ The app's lifespan is entered here and not by uvicorn, which would turn a domain
 
 import asyncio
 import contextlib
-import ipaddress
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,6 +15,7 @@ from fastapi import FastAPI
 from madx.errors import GlossaError
 from registry.access import has_usable_key
 from registry.registry import Registry
+from service.access import is_loopback
 from service.app import create_app
 from service.settings import Settings
 
@@ -26,6 +26,12 @@ class NoKeysYet(GlossaError):
     """A server that would ask for keys, on a registry that has none."""
 
     code = "no_keys_yet"
+
+
+class NotLoopback(GlossaError):
+    """A server that is to ask for no keys because it is bound to loopback, and is not."""
+
+    code = "not_loopback"
 
 
 class CannotListen(GlossaError):
@@ -108,17 +114,15 @@ async def _running(app: FastAPI, bound: socket.socket) -> AsyncIterator[tuple[uv
 
 
 def with_keys(settings: Settings, host: str) -> Settings:
-    """Whether keys are asked for on `host`, where the settings leave that open."""
+    """Whether keys are asked for on `host`, where the settings leave that open. Raises `NotLoopback`."""
+    if settings.keys == "loopback" and not is_loopback(host):
+        raise NotLoopback(
+            f"others may reach {host}; leave --keys and GLOSSA_KEYS at auto to ask for keys, or set them to off to "
+            "let everybody in"
+        )
     if settings.keys != "auto":
         return settings
     return settings.model_copy(update={"keys": "loopback" if is_loopback(host) else "required"})
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def check_keys(settings: Settings, registry: Registry) -> None:

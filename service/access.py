@@ -6,6 +6,7 @@ out are pages in the user's own browser: other host names (DNS rebinding) and fo
 
 import asyncio
 import hashlib
+import ipaddress
 import logging
 import time
 from collections import OrderedDict
@@ -37,10 +38,9 @@ from .settings import Settings
 _log = logging.getLogger(__name__)
 
 REMEMBERED_S = 5.0
-"""For so long a key that was revoked may go on working."""
+"""For so long a key that was revoked, or has expired, may go on working."""
 
 ANONYMOUS = "anonymous"
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _MOST_REMEMBERED = 1024
 _BEARER = HTTPBearer(auto_error=False, description="an API key, made by `glossa keys create`")
 
@@ -137,19 +137,27 @@ async def controlled(registry: Registry, settings: Settings) -> AsyncIterator[Ac
 
 def check_local(request: Request) -> None:
     """Raises `NotAllowed` for a request that a page from elsewhere may have made the user's browser send."""
-    host = _host_of(f"//{request.headers.get('host', '')}")
-    if host not in LOOPBACK_NAMES:
+    if not is_loopback(_host_of(f"//{request.headers.get('host', '')}")):
         raise NotAllowed("this server serves its own machine alone, as localhost; for others start it with keys")
     origin = request.headers.get("origin")
-    if origin is not None and _host_of(origin) not in LOOPBACK_NAMES:
+    if origin is not None and not is_loopback(_host_of(origin)):
         raise NotAllowed("this server takes no requests from pages of other hosts")
 
 
-def _host_of(address: str) -> str | None:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches `host`, whatever a name server says."""
     try:
-        return urlsplit(address).hostname
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return None
+        return False
+
+
+def _host_of(address: str) -> str:
+    """Empty for what is no address."""
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
 
 
 class _Guard:
