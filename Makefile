@@ -19,7 +19,7 @@ SWIFT_ENV = $(CACHE)/swift-$(shell cat requirements-swift.lock <($(PYTHON) -VV) 
 SOURCES = $(wildcard madx registry trainer service glossa benchmarks tests)
 TESTS = $(wildcard tests/unit tests/contracts tests/integration tests/faults)
 
-.PHONY: help install lock format lint types test test-gpu kills soak acceptance swift-env interop interop-env demo results adapters wheel benchmarks clean
+.PHONY: help install lock format lint types test test-gpu kills soak acceptance swift-env interop interop-env demo results adapters openapi wheel benchmarks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -103,6 +103,10 @@ results: $(INSTALLED) ## compute what is missing of docs/results
 
 adapters: $(INSTALLED) ## train the backbone and the adapters of demo/ again
 	PATH="$(CURDIR)/$(BIN):$$PATH" demo/train.sh
+
+openapi: $(INSTALLED) ## write docs/openapi.json again, after a change of the HTTP interface
+	$(BIN)/python -c "import json; from service.app import create_app; from service.settings import Settings; \
+		print(json.dumps(create_app(Settings(home='.', backbone='none')).openapi(), indent=2))" > docs/openapi.json
 
 wheel: $(INSTALLED) ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation

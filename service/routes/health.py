@@ -9,19 +9,32 @@ from starlette.responses import Response
 from ..access import Caller, requires
 from ..errors import NotReady
 from ..metrics import CONTENT_TYPE
+from ..responses import problems
 from ..state import server_of
 
 router = APIRouter()
 
 
-@router.get("/health/live", operation_id="health_live", summary="The engine's heartbeat", tags=["health"])
+@router.get(
+    "/health/live",
+    operation_id="health_live",
+    summary="The engine's heartbeat",
+    tags=["health"],
+    responses=problems("not_ready"),
+)
 async def live(request: Request) -> dict[str, Any]:
     if not server_of(request).engine.is_alive:
         raise NotReady("the engine has died or is stuck; restart the server")
     return {"status": "live"}
 
 
-@router.get("/health/ready", operation_id="health_ready", summary="Whether requests are accepted", tags=["health"])
+@router.get(
+    "/health/ready",
+    operation_id="health_ready",
+    summary="Whether requests are accepted",
+    tags=["health"],
+    responses=problems("not_ready"),
+)
 async def ready(request: Request) -> dict[str, Any]:
     server = server_of(request)
     if not server.engine.is_ready:
@@ -29,6 +42,13 @@ async def ready(request: Request) -> dict[str, Any]:
     return {"status": "ready", "backbone": server.loaded.name, "fingerprint": server.loaded.fingerprint}
 
 
-@router.get("/metrics", operation_id="metrics", summary="Prometheus metrics", tags=["health"], response_class=Response)
+@router.get(
+    "/metrics",
+    operation_id="metrics",
+    summary="Prometheus metrics",
+    tags=["health"],
+    response_class=Response,
+    responses={200: {"content": {CONTENT_TYPE: {"schema": {"type": "string"}}}}},
+)
 async def metrics(request: Request, _caller: Annotated[Caller, requires("read")]) -> Response:
     return Response(server_of(request).metrics.render(), media_type=CONTENT_TYPE)

@@ -14,8 +14,9 @@ from starlette.responses import Response
 
 from ..access import Caller, requires
 from ..engine import Engine
-from ..errors import BodyTooLarge, DeadlineExceeded, InvalidRequest
+from ..errors import DeadlineExceeded, InvalidRequest
 from ..resolve import Stack
+from ..responses import problems
 from ..schemas import FillMaskRequest, NerRequest
 from ..state import Server, server_of
 from ..tasks import prepare_for
@@ -24,17 +25,46 @@ from ..work import AskedRow, Done
 router = APIRouter(prefix="/v1", tags=["predict"])
 
 
-def _body(*shapes: type[BaseModel]) -> dict[str, Any]:
-    """The request body for the API's description; the task decides which of `shapes` is read."""
+def _described(*shapes: type[BaseModel]) -> dict[str, Any]:
+    """What is read by hand, for the API's description; the task decides which of `shapes` the body has."""
     schemas = [shape.model_json_schema() for shape in shapes]
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": {"anyOf": schemas}}}}}
+    return {
+        "parameters": [
+            {
+                "name": "language",
+                "in": "query",
+                "required": False,
+                "schema": {"type": "string"},
+                "description": "where the body names no language",
+            }
+        ],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": {"anyOf": schemas}}}},
+    }
 
 
 @router.post(
     "/predict/{task}",
     operation_id="predict",
     summary="Answer a task",
-    openapi_extra=_body(NerRequest, FillMaskRequest),
+    responses=problems(
+        "unknown_adapter",
+        "unknown_alias",
+        "unknown_language",
+        "unknown_task",
+        "unknown_version",
+        "ambiguous",
+        "no_masked_lm_head",
+        "wrong_backbone",
+        "too_large",
+        "invalid",
+        "language_missing",
+        "adapter_load_failed",
+        "queue_full",
+        "draining",
+        "not_ready",
+        "deadline_exceeded",
+    ),
+    openapi_extra=_described(NerRequest, FillMaskRequest),
 )
 async def predict(task: str, request: Request, _caller: Annotated[Caller, requires("predict")]) -> Response:
     """`inputs` is a text or a list of texts; a list is answered by a list. The language may come as `?language=`."""
@@ -44,7 +74,7 @@ async def predict(task: str, request: Request, _caller: Annotated[Caller, requir
     language = _query_language(request)
     try:
         async with asyncio.timeout(server.settings.deadline_s):
-            content = await _read_body(request, server.settings.max_body_bytes)
+            content = await request.body()  # of bounded length: `bodies` sees to it
             prepared = await run_in_threadpool(prepare, content, language, server)
             prepared_s = time.monotonic()
             done = await run_rows(request, server.engine, prepared.rows)
@@ -63,20 +93,6 @@ def _query_language(request: Request) -> str | None:
     if unknown:
         raise InvalidRequest(f"{unknown[0]} is not known in the address; only language is", field=unknown[0])
     return request.query_params.get("language")
-
-
-async def _read_body(request: Request, limit_bytes: int) -> bytes:
-    """Raises `BodyTooLarge` as soon as it is known, without reading on."""
-    refusal = BodyTooLarge(f"the body is longer than {limit_bytes} bytes", field="body")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit_bytes:
-        raise refusal
-    content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > limit_bytes:
-            raise refusal
-    return bytes(content)
 
 
 async def run_rows(request: Request, engine: Engine, rows: Sequence[AskedRow]) -> Done:

@@ -68,7 +68,14 @@ class UploadItem(Strict):
     status_code=201,
     response_model=UploadItem,
     responses=problems(
-        "in_progress", "too_large", "invalid", "idempotency_mismatch", "too_many_uploads", "store_unavailable"
+        "upload_idle",
+        "in_progress",
+        "too_large",
+        "invalid",
+        "idempotency_mismatch",
+        "too_many_uploads",
+        "draining",
+        "store_unavailable",
     ),
     openapi_extra=_BEGINNING,
 )
