@@ -1,4 +1,4 @@
-"""32 writers at once on PostgreSQL and stores that people run. Swift lets several win a conditional PUT: SQL decides."""
+"""32 writers at once on PostgreSQL and stores that people run. Swift lets many win a conditional PUT; SQL decides."""
 
 from pathlib import Path
 
