@@ -141,11 +141,71 @@ def test_a_key_is_never_given_again(keyed: Home, client: TestClient) -> None:
     assert client.post("/v1/keys", headers=headers, json={"name": "a", "role": "read"}).status_code == 422
 
 
-def test_a_pattern_limits_what_is_written(keyed: Home, client: TestClient) -> None:
-    writer = key(keyed, "write", "sw-*")
-    refused = client.post("/v1/adapters/ha-new/versions", headers=writer)
-    assert (refused.status_code, refused.json()["code"]) == (403, "not_allowed")
-    assert client.post("/v1/adapters/sw-new/versions", headers=writer).status_code == 422
+WRITES: dict[tuple[str, str], tuple[str, dict[str, object]]] = {
+    ("POST", "/v1/adapters/{name}/versions"): ("/v1/adapters/NAME/versions", {}),
+    ("DELETE", "/v1/adapters/{name}/versions/{version}"): ("/v1/adapters/NAME/versions/1", {}),
+    ("POST", "/v1/adapters/{name}/versions/{version}/restore"): ("/v1/adapters/NAME/versions/1/restore", {}),
+    ("POST", "/v1/adapters/{name}/versions/{version}/evaluations"): (
+        "/v1/adapters/NAME/versions/1/evaluations",
+        {"metric": "entity-f1", "score": 0.5, "dataset": "made", "split": "test"},
+    ),
+    ("PUT", "/v1/adapters/{name}/aliases/{alias}"): ("/v1/adapters/NAME/aliases/canary", {"version": 1}),
+    ("DELETE", "/v1/adapters/{name}/aliases/{alias}"): ("/v1/adapters/NAME/aliases/canary", {}),
+    ("PUT", "/v1/defaults/{kind}/{key}"): ("/v1/defaults/language/en", {"reference": "NAME"}),
+}
+"""Each write on a name, with a body that it takes."""
+
+NAMELESS = {
+    ("DELETE", "/v1/defaults/{kind}/{key}"),  # on the name that is the default, below
+    ("POST", "/v1/uploads"),
+    ("GET", "/v1/uploads/{upload}"),
+    ("PATCH", "/v1/uploads/{upload}"),
+    ("PUT", "/v1/uploads/{upload}"),
+    ("DELETE", "/v1/uploads/{upload}"),
+}
+
+
+def test_all_writes_are_known(home: Home) -> None:
+    routes = routes_of(create_app(home.settings()))
+    written = {(method, route.path) for route in routes for method in route.methods or () if asked_of(route) == "write"}
+    assert written == set(WRITES) | NAMELESS
+
+
+@pytest.mark.parametrize(("method", "path"), WRITES)
+def test_a_pattern_limits_what_is_written(keyed: Home, client: TestClient, method: str, path: str) -> None:
+    address, body = WRITES[method, path]
+
+    def send(name: str, headers: dict[str, str]) -> tuple[int, str]:
+        content = {member: name if value == "NAME" else value for member, value in body.items()}
+        answer = client.request(method, address.replace("NAME", name), headers=headers, json=content or None)
+        return answer.status_code, answer.text
+
+    writer = key(keyed, "write", "sw*")
+    status, refusal = send("en", writer)
+    assert status == 403
+    assert '"not_allowed"' in refusal
+    assert "sw*" in refusal
+    assert send("sw", writer)[0] not in (401, 403)
+    assert send("en", key(keyed, "write"))[0] not in (401, 403)
+
+
+def test_a_pattern_limits_which_default_is_cleared(keyed: Home, client: TestClient) -> None:
+    anyone = key(keyed, "write")
+    client.put("/v1/defaults/language/en", headers=anyone, json={"reference": "en"}).raise_for_status()
+    assert client.delete("/v1/defaults/language/en", headers=key(keyed, "write", "sw*")).status_code == 403
+    assert client.delete("/v1/defaults/language/en", headers=key(keyed, "write", "e*")).status_code == 204
+
+
+def test_nothing_that_is_kept_has_a_key(keyed: Home, client: TestClient) -> None:
+    """Neither the database, its write-ahead log nor any other file of the home."""
+    admin = key(keyed, "admin")
+    made = client.post("/v1/keys", headers=admin, json={"name": "paper", "role": "write"}).json()["key"]
+    writer = {"authorization": f"Bearer {made}"}
+    assert client.post("/v1/uploads", headers=writer | {"idempotency-key": "1"}, json={}).status_code == 201
+    secrets = [text.split("_", 2)[2].encode() for text in (made, admin["authorization"])]
+    files = [path for path in keyed.folder.rglob("*") if path.is_file()]
+    assert any(b"paper" in path.read_bytes() for path in files)
+    assert [path for path in files for secret in secrets if secret in path.read_bytes()] == []
 
 
 def test_a_key_has_so_many_requests_in_a_minute(keyed: Home) -> None:
