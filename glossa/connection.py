@@ -161,7 +161,7 @@ def _translated(address: str) -> Iterator[None]:
     try:
         yield
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        reason = str(error) or type(error).__name__
+        reason = str(error).rstrip(".") or type(error).__name__
         raise ClientError(
             f"no answer from {address}: {reason}; is the server running?", code="unreachable", status=None
         ) from error

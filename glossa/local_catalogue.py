@@ -70,10 +70,12 @@ class LocalCatalogue:
         except OSError as error:
             raise InvalidWeights(f"cannot read {folder.weights}: {error.strerror}") from error
         with stream:
+            transfer.on_bytes(0)
             watched = cast(BinaryIO, _Watched(stream=stream, transfer=transfer))
             return publish(self.registry, folder.manifest, watched, name=name)
 
     def weights(self, version: Version, start: int, transfer: Transfer) -> Iterator[bytes]:
+        transfer.on_bytes(start)
         with self.registry.store.open(version.weights_digest, start=start) as stream:
             while chunk := stream.read(CHUNK_BYTES):
                 start += len(chunk)

@@ -61,6 +61,7 @@ class RemoteCatalogue:
 
     def weights(self, version: Version, start: int, transfer: Transfer) -> Iterator[bytes]:
         patience = Patience(on_wait=transfer.on_wait)
+        transfer.on_bytes(start)
         for chunk in self.client.downloads.weights(version.name, version.number, start=start, patience=patience):
             start += len(chunk)
             transfer.on_bytes(start)

@@ -65,7 +65,9 @@ class TransferProgress:
             self._bar.update(self._task, completed=received_bytes, description=self._title)
 
     def _announce(self, received_bytes: int) -> None:
-        if self._bar is None and self._size_bytes >= _WORTH_A_LINE_BYTES:
+        if self._bar is not None and self._task is not None:
+            self._bar.reset(self._task, completed=received_bytes)  # what was there is no part of the speed
+        elif self._size_bytes >= _WORTH_A_LINE_BYTES:
             begun = f", going on at {size_text(received_bytes)}" if received_bytes else ""
             self._say(f"{self._title}: {size_text(self._size_bytes)}{begun}")
 
@@ -73,7 +75,8 @@ class TransferProgress:
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, description=f"{error.code}, trying again in {seconds:.0f} s")
         elif not self._is_waiting:
-            self._say(f"{self._title}: {error}; trying again for some minutes")
+            reason = str(error).removesuffix("; is the server running?")
+            self._say(f"{self._title}: {reason}; trying again for some minutes")
         self._is_waiting = True
 
     def _say(self, text: str) -> None:

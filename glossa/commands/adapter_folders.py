@@ -11,6 +11,7 @@ from madx.errors import GlossaError
 from madx.manifest import from_bytes
 from registry.references import check_name, parse_reference
 
+from ..connection import ClientError
 from ..folders import fill_folder, read_folder, received_bytes
 from ..items import version_item
 from ..opening import opened
@@ -44,6 +45,10 @@ def push(folder: Path, name: str, server: str | None, json_output: bool) -> None
             published = catalogue.publish(name, content, progress.transfer)
         except KeyboardInterrupt as stop:
             raise _interrupted(server, progress.received_bytes, size_bytes) from stop
+        except ClientError as error:
+            if error.may_pass and progress.received_bytes:
+                click.echo("the same command goes on with what the server has by now", err=True)
+            raise
     version = published.version
     if json_output:
         echo_json(version_item(version) | {"created": published.created})
