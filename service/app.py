@@ -20,6 +20,7 @@ from .access import controlled
 from .barrier import Barrier
 from .bodies import BodyGuard
 from .description import describing
+from .downloads import Downloads
 from .engine import Engine
 from .errors import InvalidRequest, MethodNotAllowed, UnknownRoute
 from .housekeeping import kept_tidy
@@ -121,6 +122,7 @@ async def _serving(settings: Settings, metrics: Metrics) -> AsyncIterator[Server
                     engine=engine,
                     metrics=metrics,
                     intake=Intake(at_once=settings.uploads_at_once),
+                    downloads=Downloads(),
                 )
         finally:
             await engine.stop()

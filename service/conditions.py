@@ -55,18 +55,18 @@ def part_of(range_: str | None, if_range: str | None, *, tag: str, size_bytes: i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Precondition:
-    """What must hold of a thing with a revision before it is changed: it exists, or has one of these revisions.
-
-    `revisions` empty: it must not exist; None: it must exist, whatever its revision.
+    """What must hold of a thing before it is changed: it exists and has one of `tags`, or any where these are None; or,
+    for `is_new`, it does not exist.
     """
 
-    revisions: frozenset[int] | None
+    tags: frozenset[str] | None = None
+    is_new: bool = False
 
     def holds(self, revision: int) -> bool:
-        """`revision` is the present one, 0 where there is none."""
-        if self.revisions is None:
-            return revision > 0
-        return revision in self.revisions if self.revisions else revision == 0
+        """`revision` is the present one, whose tag is its number; 0 where there is none."""
+        if self.is_new:
+            return revision == 0
+        return revision > 0 and (self.tags is None or str(revision) in self.tags)
 
 
 def precondition_of(if_match: str | None, if_none_match: str | None) -> Precondition:
@@ -75,19 +75,15 @@ def precondition_of(if_match: str | None, if_none_match: str | None) -> Precondi
         raise InvalidRequest("send If-Match or If-None-Match, not both", field="If-Match")
     if if_match is not None:
         if if_match.strip() == "*":
-            return Precondition(revisions=None)
+            return Precondition()
         if _TAGS.fullmatch(if_match) is None:
             raise InvalidRequest('If-Match is a tag in quotation marks, like "3", or *', field="If-Match")
-        tags = [tag for weak, tag in _TAG.findall(if_match) if not weak]
-        # A tag that nothing here ever had is one that does not match, and no revision is negative.
-        return Precondition(
-            revisions=frozenset(int(tag) if tag.isdecimal() and len(tag) < 10 else -1 for tag in tags)
-            or frozenset({-1})
-        )
+        # If-Match compares strongly: a weak tag matches nothing.
+        return Precondition(tags=frozenset(tag for weak, tag in _TAG.findall(if_match) if not weak))
     if if_none_match is not None:
         if if_none_match.strip() != "*":
             raise InvalidRequest("If-None-Match is * here: nothing of this name may be there", field="If-None-Match")
-        return Precondition(revisions=frozenset())
+        return Precondition(is_new=True)
     raise PreconditionRequired(
         'say what you expect: If-Match with the tag that you read, like "3", or If-None-Match: * to create'
     )

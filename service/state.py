@@ -8,6 +8,7 @@ from madx.loading import LoadedBackbone
 from registry.registry import Registry
 
 from .access import Access
+from .downloads import Downloads
 from .engine import Engine
 from .intake import Intake
 from .metrics import Metrics
@@ -24,6 +25,7 @@ class Server:
     engine: Engine
     metrics: Metrics
     intake: Intake
+    downloads: Downloads
 
     @property
     def target(self) -> Target:

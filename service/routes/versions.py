@@ -1,13 +1,12 @@
 """`/v1/adapters/{name}/versions`: an adapter's versions, their bytes, where they come from; deleting and restoring."""
 
 import json
-from collections.abc import AsyncIterator
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from registry import aliases, search, versions
 from registry.errors import WeightsCollected
@@ -15,7 +14,7 @@ from registry.lineage import lineage_of
 from registry.values import Version
 
 from ..access import Caller, requires
-from ..conditions import Part, is_unchanged, part_of, quoted
+from ..conditions import is_unchanged, part_of, quoted
 from ..idempotency import IdempotencyKey, once
 from ..items import (
     Cursor,
@@ -42,7 +41,6 @@ Writer = Annotated[Caller, requires("write")]
 
 Responses = dict[int | str, dict[str, Any]]
 
-_CHUNK_BYTES = 1 << 18
 _FOR_EVER = "private, max-age=31536000, immutable"
 _UNKNOWN = ("unknown_adapter", "unknown_version", "invalid")
 _JSON = {"application/json": {"schema": {"type": "object"}}}
@@ -135,16 +133,9 @@ async def download_weights(
     if is_unchanged(if_none_match, found.weights_digest):
         return Response(status_code=304, headers=headers)
     part = part_of(range_, if_range, tag=found.weights_digest, size_bytes=found.size_bytes)
-    stream = await run_in_threadpool(_open, server, found, part)
-    headers |= {"content-length": str(part.length)}
     if not part.is_whole:
         headers["content-range"] = f"bytes {part.start}-{part.start + part.length - 1}/{found.size_bytes}"
-    return StreamingResponse(
-        _chunks(stream),
-        status_code=200 if part.is_whole else 206,
-        media_type="application/octet-stream",
-        headers=headers,
-    )
+    return await server.downloads.answer(server.registry.store, found.weights_digest, part, headers=headers)
 
 
 @router.head(
@@ -213,18 +204,6 @@ def _with_weights(server: Server, name: str, number: int) -> Version:
     if found.purged_at is not None:
         raise WeightsCollected(f"{found.reference} was deleted and its weights have been collected")
     return found
-
-
-def _open(server: Server, version: Version, part: Part) -> BinaryIO:
-    return server.registry.store.open(version.weights_digest, start=part.start, length=part.length)
-
-
-async def _chunks(stream: BinaryIO) -> AsyncIterator[bytes]:
-    try:
-        while chunk := await run_in_threadpool(stream.read, _CHUNK_BYTES):
-            yield chunk
-    finally:
-        stream.close()
 
 
 def _weights_headers(version: Version) -> dict[str, str]:
