@@ -1,8 +1,9 @@
-"""SIGKILL at the steps of a publish and of an alias move, and at random: nothing broken, nothing answered is lost.
+"""SIGKILL at the steps of a publish, an alias move and a sweep, and at random: nothing answered is lost.
 
 GLOSSA_KILLS is how many kills there are over both kinds of registry (`make kills KILLS=200`).
 """
 
+import io
 import os
 import random
 from collections.abc import Iterator
@@ -14,8 +15,10 @@ import pytest
 from sqlalchemy.engine import URL
 
 from benchmarks.servers.postgres import fresh_database, kill_server, make_template, postgres_server, restart_server
+from registry import catalog
 from registry.collect import collect
 from registry.registry import Registry
+from registry.versions import delete_version
 from tests.support.ageing import let_pass
 from tests.support.deaths import Publishers, publishers, until
 from tests.support.made_adapters import publish_made
@@ -72,6 +75,35 @@ def test_killed_at_every_step_and_at_random(mortals: Publishers, registry: Regis
         sweep(registry)
     mortals.answered.assert_there(registry)
     publish_made(registry, "sw", seed=999_999)
+
+
+def litter(registry: Registry, seed: int) -> None:
+    """Something for each of a sweep's steps: a version to purge, a blob to delete, and one to mark."""
+    registry.store.put(io.BytesIO(f"orphan {seed}, to be deleted".encode()))
+    sweep(registry)
+    version = publish_made(registry, "gone", seed=seed)
+    delete_version(registry, "gone", version.number)
+    let_pass(registry, 2 * HOUR)
+    registry.store.put(io.BytesIO(f"orphan {seed}, to be marked".encode()))
+
+
+def test_killed_collectors_take_nothing_that_is_named(mortals: Publishers, registry: Registry) -> None:
+    for seed in range(3):
+        mortals.steps(seed)
+    litter(registry, seed=3)
+    steps = mortals.steps(seed=0, sweep=True)
+    assert {"call collect._purge", "return collect._mark", "return collect.delete_unclaimed"} <= {*steps}
+    killed = 0
+    for turn, step in enumerate(spread(KILLS // 4, len(steps))):
+        litter(registry, seed=4 + turn)
+        killed += mortals.die_at(step, seed=0, sweep=True)
+    assert killed >= 0.8 * (KILLS // 4)
+    mortals.answered.assert_there(registry)
+    for _ in range(3):
+        sweep(registry)
+    mortals.answered.assert_there(registry)
+    named = {version.weights_digest for version in catalog.show(registry, "sw").versions}
+    assert {blob.digest for blob in registry.store.list()} == named
 
 
 def test_killed_servers_lose_nothing_that_was_answered(

@@ -67,14 +67,14 @@ class Publishers:
     process: subprocess.Popen[str]
     answered: Answered = field(default_factory=Answered)
 
-    def steps(self, seed: int) -> list[str]:
-        """What one publish and one alias move go through."""
-        lines = [line for line in self._lines(seed=seed, rounds=1, tell=True) if line.startswith("step ")]
-        return [line.split(maxsplit=2)[2] for line in lines]
+    def steps(self, seed: int, *, sweep: bool = False) -> list[str]:
+        """What one publish and one alias move go through, or one collection."""
+        told = self._lines(seed=seed, rounds=1, tell=True, sweep=sweep)
+        return [line.split(maxsplit=2)[2] for line in told if line.startswith("step ")]
 
-    def die_at(self, step: int, seed: int) -> bool:
+    def die_at(self, step: int, seed: int, *, sweep: bool = False) -> bool:
         """Whether it came to that step; else it lived through its only round."""
-        return self._ended(self._lines(seed=seed, rounds=1, die_at=step))
+        return self._ended(self._lines(seed=seed, rounds=1, die_at=step, sweep=sweep))
 
     def die_within(self, seconds: float, seed: int) -> bool:
         lines = self._lines(seed=seed, rounds=1_000_000)

@@ -1,4 +1,4 @@
-"""Publishes and moves an alias until it is killed: a script for the wheel's Python, which `deaths` runs.
+"""Publishes and moves an alias, or collects, until it is killed: a script for the wheel's Python, which `deaths` runs.
 
 It reads orders, lines of JSON, and forks a child for each, so that a life costs a fork and not an interpreter. A child
 says what was answered to it in lines of its own; one that is to die at a step kills itself there, in the middle of the
@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -20,13 +21,15 @@ from made_adapters import publish_made  # type: ignore[import-not-found]
 
 import registry.stores.s3  # noqa: F401 - once, not in every child
 from registry import aliases
+from registry.collect import collect
 from registry.errors import DatabaseUnavailable, StoreUnavailable
 from registry.registry import open_registry
 
-MODULES = {"aliases", "database", "gatekeeper", "journal", "leases", "lineage", "publish", "stores"}
+MODULES = {"aliases", "collect", "database", "gatekeeper", "journal", "leases", "lineage", "publish", "stores"}
 FOREIGN = {"do_begin", "do_execute", "do_commit", "do_rollback", "_make_api_call"}
 SYSTEM = {"fsync", "replace", "rename", "unlink", "mkdir", "open", "close"}
 PAUSE_S = 0.05
+GRACE = timedelta(hours=1)
 
 
 def say(*words: object) -> None:
@@ -71,7 +74,10 @@ def live(order: dict[str, Any]) -> None:
     for seed in range(order["seed"], order["seed"] + order["rounds"]):
         if die_at is not None or order.get("tell"):
             sys.setprofile(watcher(on_step))
-        publish_and_point(registry, seed, patient=bool(order.get("patient")))
+        if order.get("sweep"):
+            collect(registry, grace=GRACE, delete=True)
+        else:
+            publish_and_point(registry, seed, patient=bool(order.get("patient")))
         sys.setprofile(None)
 
 
