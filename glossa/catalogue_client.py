@@ -67,7 +67,13 @@ class CatalogueClient:
         return self._connection.object("GET", version_path(name, version, "lineage"))
 
     def evaluations(self, name: str, version: int) -> Iterator[Item]:
+        """Newest first."""
         return self._connection.pages(version_path(name, version, "evaluations"))
+
+    def evaluations_page(
+        self, name: str, version: int, *, limit: int, cursor: str | None = None
+    ) -> tuple[list[Item], str | None]:
+        return self._connection.page(version_path(name, version, "evaluations"), {"limit": limit, "cursor": cursor})
 
     def add_evaluation(self, name: str, version: int, evaluation: Item) -> Item:
         return self._connection.object("POST", version_path(name, version, "evaluations"), json=evaluation)

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Protocol
 
 from madx.manifest import Kind
+from registry.evaluations import Evaluation
 from registry.lineage import Lineage
 from registry.references import AdapterRef
 from registry.values import Alias, AliasMove, Backbone, Page, PublishedVersion, Version, VersionSummary
@@ -73,6 +74,10 @@ class Catalogue(Protocol):
 
     def lineage(self, name: str, number: int) -> Lineage:
         """A deleted version has its lineage still."""
+        ...
+
+    def evaluations(self, name: str, number: int, *, limit: int, cursor: str | None = None) -> Page[Evaluation]:
+        """Newest first, of a version that may be deleted."""
         ...
 
     def publish(self, name: str, folder: AdapterFolder, transfer: Transfer) -> PublishedVersion:

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from registry.access import Key
+from registry.evaluations import Evaluation
 from registry.lineage import Lineage
 from registry.values import Alias, AliasMove, AuditEntry, Backbone, Version, VersionSummary
 
@@ -86,6 +87,24 @@ def lineage_item(lineage: Lineage) -> Item:
         ],
         "parents": {parent: list(references) for parent, references in lineage.parents.items()},
         "children": list(lineage.children),
+    }
+
+
+def evaluation_item(evaluation: Evaluation) -> Item:
+    measured = evaluation.measured
+    return {
+        "id": evaluation.id,
+        "reference": evaluation.reference,
+        "metric": measured.metric,
+        "score": measured.score,
+        "dataset": measured.dataset,
+        "split": measured.split,
+        "dataset_digest": measured.dataset_digest,
+        "language": measured.language,
+        "language_adapter": measured.language_adapter,
+        "detail": dict(measured.detail),
+        "actor": evaluation.actor,
+        "created_at": evaluation.created_at,
     }
 
 

@@ -6,6 +6,7 @@ from typing import BinaryIO, cast
 
 from madx.errors import InvalidWeights
 from registry import aliases, catalog, search, versions
+from registry.evaluations import Evaluation, list_evaluations
 from registry.lineage import Lineage, lineage_of
 from registry.publish import publish
 from registry.references import AdapterRef, check_alias, check_name
@@ -63,6 +64,9 @@ class LocalCatalogue:
 
     def lineage(self, name: str, number: int) -> Lineage:
         return lineage_of(self.registry, check_name(name), number)
+
+    def evaluations(self, name: str, number: int, *, limit: int, cursor: str | None = None) -> Page[Evaluation]:
+        return list_evaluations(self.registry, check_name(name), number, limit=limit, cursor=cursor)
 
     def publish(self, name: str, folder: AdapterFolder, transfer: Transfer) -> PublishedVersion:
         try:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from madx.manifest import from_bytes
+from registry.evaluations import Evaluation
 from registry.lineage import Lineage
 from registry.references import AdapterRef, check_alias, check_name
 from registry.values import Alias, AliasMove, Backbone, Page, PublishedVersion, Version, VersionSummary
@@ -46,6 +47,10 @@ class RemoteCatalogue:
 
     def lineage(self, name: str, number: int) -> Lineage:
         return wire.lineage_of(self.client.catalogue.lineage(check_name(name), number))
+
+    def evaluations(self, name: str, number: int, *, limit: int, cursor: str | None = None) -> Page[Evaluation]:
+        items, cursor = self.client.catalogue.evaluations_page(check_name(name), number, limit=limit, cursor=cursor)
+        return Page(items=tuple(wire.evaluation_of(item) for item in items), next_cursor=cursor)
 
     def publish(self, name: str, folder: AdapterFolder, transfer: Transfer) -> PublishedVersion:
         done = self.client.uploads.publish(

@@ -7,6 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from madx.config import BackboneConfig
 from registry.access import Key
+from registry.evaluations import Evaluation, Measurement
 from registry.lineage import Lineage
 from registry.values import Alias, AliasMove, AuditEntry, Backbone, VersionSummary
 
@@ -21,6 +22,7 @@ _SUMMARY = TypeAdapter(VersionSummary)
 _ALIAS = TypeAdapter(Alias)
 _MOVE = TypeAdapter(AliasMove)
 _LINEAGE = TypeAdapter(Lineage)
+_EVALUATION = TypeAdapter(Evaluation)
 _BACKBONE = TypeAdapter(Backbone)
 _CONFIG = TypeAdapter(BackboneConfig)
 _KEY = TypeAdapter(Key)
@@ -61,6 +63,14 @@ def move_of(item: Item) -> AliasMove:
 
 def lineage_of(item: Item) -> Lineage:
     return _read(_LINEAGE, lambda: {key: item[key] for key in Lineage.__dataclass_fields__})
+
+
+def evaluation_of(item: Item) -> Evaluation:
+    measured = Measurement.__dataclass_fields__
+    same = ("id", "reference", "actor", "created_at")
+    return _read(
+        _EVALUATION, lambda: {key: item[key] for key in same} | {"measured": {key: item[key] for key in measured}}
+    )
 
 
 def backbone_of(item: Item) -> Backbone:

@@ -1,4 +1,4 @@
-"""`glossa adapters list`, `versions`, `show`, `lineage`: looking at adapters, here or on a server."""
+"""`glossa adapters list`, `versions`, `show`, `lineage`, `evaluations`: looking at adapters, here or on a server."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from registry.references import check_name, parse_reference
 from registry.values import Page, Version
 
 from ..catalogues import AdapterEntry, Filters
-from ..items import entry_item, lineage_item, moment_text, summary_item, version_item
+from ..items import entry_item, evaluation_item, lineage_item, moment_text, summary_item, version_item
 from ..opening import opened
 from ..output import echo_json, echo_table, scores_text, size_text
 from . import options
@@ -174,10 +174,8 @@ def lineage(reference: str, server: str | None, json_output: bool) -> None:
     """Show what a version was made from, and what was made from it."""
     parsed = parse_reference(reference)
     with opened(server) as catalogue:
-        name, number = parsed.name, parsed.number
-        if number is None:
-            number = catalogue.resolve(parsed).number
-        found = catalogue.lineage(name, number)
+        number = parsed.number or catalogue.resolve(parsed).number
+        found = catalogue.lineage(parsed.name, number)
     if json_output:
         echo_json(lineage_item(found))
     else:
@@ -199,3 +197,35 @@ def _origins(found: Lineage) -> dict[str, str | None]:
         "made from": "; ".join(parents) or "nothing but the backbone",
         "made of it": ", ".join(found.children) or "nothing in this registry",
     }
+
+
+@click.command()
+@click.argument("reference", metavar="NAME[@VERSION|@ALIAS]")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many. [default: all]")
+@options.server
+@options.as_json
+def evaluations(reference: str, limit: int | None, server: str | None, json_output: bool) -> None:
+    """List a version's scores, newest first."""
+    parsed = parse_reference(reference)
+    with opened(server) as catalogue:
+        number = parsed.number or catalogue.resolve(parsed).number
+        pages = _pages(lambda cursor: catalogue.evaluations(parsed.name, number, limit=_PAGE, cursor=cursor))
+        found = _first(limit, pages)
+    if json_output:
+        echo_json([evaluation_item(evaluation) for evaluation in found])
+        return
+    rows = [
+        (
+            evaluation.measured.language,
+            evaluation.measured.dataset,
+            evaluation.measured.split,
+            evaluation.measured.language_adapter or "none",
+            evaluation.measured.metric,
+            f"{evaluation.measured.score:.4f}",
+            evaluation.actor,
+            moment_text(evaluation.created_at),
+        )
+        for evaluation in found
+    ]
+    columns = ("language", "data", "split", "language adapter", "metric", "score", "by", "at")
+    echo_table(columns, rows, empty=f"nobody has scored {parsed.name}@{number} yet; `glossa evaluate` does")

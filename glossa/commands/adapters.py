@@ -4,7 +4,7 @@ import click
 
 from .adapter_changes import alias, default, delete, history, restore, unalias
 from .adapter_folders import pull, push
-from .adapter_listings import lineage, list_, show, versions
+from .adapter_listings import evaluations, lineage, list_, show, versions
 
 
 @click.group()
@@ -12,5 +12,19 @@ def adapters() -> None:
     """Adapters: list, show, push and pull folders, move aliases, set defaults, delete and restore."""
 
 
-for command in (list_, versions, show, lineage, push, pull, alias, unalias, history, default, delete, restore):
+for command in (
+    list_,
+    versions,
+    show,
+    lineage,
+    evaluations,
+    push,
+    pull,
+    alias,
+    unalias,
+    history,
+    default,
+    delete,
+    restore,
+):
     adapters.add_command(command)

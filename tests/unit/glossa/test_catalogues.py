@@ -12,6 +12,7 @@ from glossa.local_catalogue import LocalCatalogue
 from glossa.remote_catalogue import RemoteCatalogue
 from glossa.upload_memory import FileUploadMemory
 from madx.errors import GlossaError
+from registry.evaluations import Measurement, record_evaluation
 from registry.references import AdapterRef, parse_reference
 from registry.values import Version
 from tests.support.adapter_folders import write_folder
@@ -193,6 +194,19 @@ class CatalogueContract:
             {},
             (),
         )
+
+    def test_evaluations_are_listed_newest_first(self, catalogue: Catalogue, home: Home) -> None:
+        scores = [
+            Measurement(metric="entity-f1", score=n / 4, dataset="d", split="test", language="sw") for n in range(3)
+        ]
+        with home.registry() as registry:
+            added = [record_evaluation(registry, "ner", 1, score) for score in scores]
+        first = catalogue.evaluations("ner", 1, limit=2)
+        rest = catalogue.evaluations("ner", 1, limit=2, cursor=first.next_cursor)
+        assert [*first.items, *rest.items] == added[::-1]
+        assert catalogue.evaluations("en", 1, limit=2).items == ()
+        with self.refused("unknown_version"):
+            catalogue.evaluations("en", 9, limit=2)
 
     def test_backbones(self, catalogue: Catalogue, home: Home) -> None:
         (backbone,) = catalogue.backbones()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from glossa.folders import read_folder
+from registry.evaluations import Measurement, record_evaluation
 from tests.support.adapter_folders import write_folder
 from tests.support.listening import Listener, listening
 from tests.support.served import Home, make_home
@@ -38,6 +39,9 @@ adapters show nobody
 adapters show ner@nowhere
 adapters lineage ner
 adapters lineage ha@1 --json
+adapters evaluations ner
+adapters evaluations ner@1 --json
+adapters evaluations ha
 adapters alias ha@1 production
 adapters alias ha@2 production --expect 0
 adapters alias ha@2 production --expect 1 --json
@@ -73,7 +77,10 @@ adapters pull ha@9 --output FOLDER/out
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    return make_home(tmp_path_factory.mktemp("commands"))
+    home = make_home(tmp_path_factory.mktemp("commands"))
+    with home.registry() as registry:
+        record_evaluation(registry, "ner", 1, Measurement(metric="entity-f1", score=0.5, dataset="d", split="test"))
+    return home
 
 
 @pytest.fixture
