@@ -1,5 +1,6 @@
 """`glossa audit`: who changed what in the registry."""
 
+import re
 from itertools import islice
 
 import click
@@ -9,7 +10,8 @@ from ..items import audit_item, moment_text
 from ..output import echo_json, echo_table
 from . import options
 
-_DIGEST = 12
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_SHOWN = 12
 
 
 @click.command()
@@ -21,7 +23,10 @@ _DIGEST = 12
 def audit(subject: str | None, actor: str | None, limit: int, server: str | None, json_output: bool) -> None:
     """List who changed what, newest first, and from which digest to which."""
     with opened(server) as administration:
-        found = list(islice(administration.audit(subject=subject, actor=actor), limit))
+        entries = administration.audit(subject=subject, actor=actor)
+        found = list(islice(entries, limit))
+        if next(entries, None) is not None:
+            click.echo("there are more; --limit says how many are listed", err=True)
     if json_output:
         echo_json([audit_item(entry) for entry in found])
         return
@@ -31,10 +36,15 @@ def audit(subject: str | None, actor: str | None, limit: int, server: str | None
             entry.actor,
             entry.action,
             entry.subject,
-            (entry.from_digest or "")[:_DIGEST],
-            (entry.to_digest or "")[:_DIGEST],
-            " ".join(f"{name}={value}" for name, value in entry.detail.items() if value is not None),
+            (entry.from_digest or "")[:_SHOWN],
+            (entry.to_digest or "")[:_SHOWN],
+            " ".join(f"{name}={_short(value)}" for name, value in entry.detail.items() if value is not None),
         )
         for entry in found
     ]
     echo_table(("when", "who", "did", "to", "from", "to digest", ""), rows, empty="nothing that fits")
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text[:_SHOWN] if _DIGEST.fullmatch(text) else text
