@@ -27,7 +27,6 @@ from .selection import (
     choose_version,
     find_adapter,
     find_backbone,
-    find_candidates,
     find_default,
     find_version,
     live_versions,
@@ -144,12 +143,6 @@ def resolve(registry: Registry, reference: AdapterRef, *, fingerprint: str | Non
         return find_version(session, reference, fingerprint)
 
 
-def candidates(registry: Registry, *, kind: Kind, key: str, fingerprint: str) -> tuple[Version, ...]:
-    """What each adapter for language or task `key` would run on that backbone, by name."""
-    with registry.database.reading() as session:
-        return find_candidates(session, kind, canonical_key(kind, key), fingerprint)
-
-
 def choose(registry: Registry, *, kind: Kind, key: str, fingerprint: str) -> Version:
     """What runs where a request names no adapter: the only one, else the default.
 
@@ -171,6 +164,7 @@ def set_default(
     """Make `reference` what runs for its own language or task on that backbone, and say which version this is now."""
     with registry.database.session() as session:
         find_backbone(session, fingerprint)
+        find_adapter(session, reference.name, lock=True)  # so that the version is not deleted meanwhile
         version = find_version(session, reference, fingerprint)
         key = version.language if version.kind == "language" else version.task
         assert key is not None

@@ -1,6 +1,6 @@
 """Which version a reference, or a language or task without one, stands for. Queries inside a caller's session."""
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import Session
 
 from madx.errors import InvalidConfig
@@ -19,6 +19,7 @@ from .errors import (
 )
 from .models import AdapterRow, AliasRow, BackboneRow, DefaultRow, VersionRow
 from .nearest import nearest_languages, nearest_names
+from .offers import find_candidates, key_column
 from .references import PRODUCTION, AdapterRef
 from .rows import version_of
 from .values import Version
@@ -135,26 +136,9 @@ def _named(session: Session, fingerprint: str) -> str:
     return f"{row.name} ({fingerprint[:12]})" if row is not None else fingerprint[:12]
 
 
-def key_column(kind: Kind) -> ColumnElement[str | None]:
-    column = AdapterRow.language if kind == "language" else AdapterRow.task
-    return column.expression
-
-
 def canonical_key(kind: Kind, key: str) -> str:
     """Raises `InvalidConfig` where `key` is no language tag."""
     return canonical_language(key) if kind == "language" else key
-
-
-def find_candidates(session: Session, kind: Kind, key: str, fingerprint: str) -> tuple[Version, ...]:
-    """What each adapter of that language or task would run on this backbone, by name."""
-    query = select(AdapterRow).where(AdapterRow.kind == kind, key_column(kind) == key).order_by(AdapterRow.name)
-    found = []
-    for adapter in session.scalars(query).all():
-        try:
-            found.append(find_version(session, AdapterRef(name=adapter.name), fingerprint))
-        except (UnknownVersion, WrongBackbone):
-            continue
-    return tuple(found)
 
 
 def find_default(session: Session, kind: Kind, key: str, fingerprint: str) -> AdapterRef | None:
@@ -196,26 +180,24 @@ def _lookup_forms(kind: Kind, key: str) -> list[str]:
 
 def _choose_for(session: Session, kind: Kind, key: str, fingerprint: str) -> Version | None:
     """The choice for exactly this key; None without any adapter. Raises `AmbiguousAdapter`."""
-    candidates = find_candidates(session, kind, key, fingerprint)
+    candidates = find_candidates(session, kind, fingerprint, key=key)
     default = find_default(session, kind, key, fingerprint)
     if default is not None and (len(candidates) != 1 or candidates[0].name == default.name):
         return find_version(session, default, fingerprint)
     if len(candidates) > 1:
         raise AmbiguousAdapter(
             f"several adapters for {kind} {key!r}; name one, or set one with `glossa adapters default`",
-            candidates=[version.name for version in candidates],
+            candidates=[candidate.name for candidate in candidates],
         )
-    return candidates[0] if candidates else None
+    if not candidates:
+        return None
+    return find_version(session, AdapterRef(name=candidates[0].name, number=candidates[0].number), fingerprint)
 
 
 def _unfit(session: Session, kind: Kind, key: str, fingerprint: str) -> WrongBackbone | None:
-    query = (
-        select(AdapterRow.name)
-        .join(VersionRow, VersionRow.adapter == AdapterRow.name)
-        .where(AdapterRow.kind == kind, key_column(kind) == key, VersionRow.deleted_at.is_(None))
-        .distinct()
-    )
-    names = sorted(session.scalars(query))
+    is_live = exists().where(VersionRow.adapter == AdapterRow.name, VersionRow.deleted_at.is_(None))
+    query = select(AdapterRow.name).where(AdapterRow.kind == kind, key_column(kind) == key, is_live)
+    names = session.scalars(query.order_by(AdapterRow.name)).all()
     if not names:
         return None
     return WrongBackbone(
@@ -226,12 +208,10 @@ def _unfit(session: Session, kind: Kind, key: str, fingerprint: str) -> WrongBac
 
 def _unknown_key(session: Session, kind: Kind, key: str, fingerprint: str) -> NotFound:
     column = key_column(kind)
-    query = (
-        select(column)
-        .join(VersionRow, VersionRow.adapter == AdapterRow.name)
-        .where(AdapterRow.kind == kind, VersionRow.fingerprint == fingerprint, VersionRow.deleted_at.is_(None))
-        .distinct()
+    runs = exists().where(
+        VersionRow.adapter == AdapterRow.name, VersionRow.fingerprint == fingerprint, VersionRow.deleted_at.is_(None)
     )
+    query = select(column).where(AdapterRow.kind == kind, runs).distinct()
     known = [name for name in session.scalars(query) if name is not None]
     if kind == "language":
         return UnknownLanguage(f"no adapter for language {key!r}", nearest=nearest_languages(key, known))

@@ -2,7 +2,6 @@
 
 import pytest
 
-from madx.errors import InvalidConfig
 from registry import aliases, catalog, versions
 from registry.errors import (
     AmbiguousAdapter,
@@ -95,15 +94,6 @@ def test_a_default_must_exist_and_fit(registry: Registry) -> None:
         set_default(registry, "sw", OTHER_FINGERPRINT)
 
 
-def test_candidates_are_those_of_the_backbone(registry: Registry) -> None:
-    add_made_backbone(registry, OTHER_FINGERPRINT, "other")
-    publish_made(registry, "sw-a")
-    publish_made(registry, "sw-b", fingerprint=OTHER_FINGERPRINT)
-    publish_made(registry, "ner", "task", key="ner")
-    found = catalog.candidates(registry, kind="language", key="swa", fingerprint=FINGERPRINT)
-    assert [version.reference for version in found] == ["sw-a@1"]
-
-
 def test_an_adapter_for_another_backbone_is_no_unknown_language(registry: Registry) -> None:
     add_made_backbone(registry, OTHER_FINGERPRINT, "other")
     publish_made(registry, "sw")
@@ -126,8 +116,3 @@ def test_unknown_tasks_come_with_the_nearest(registry: Registry) -> None:
     with pytest.raises(UnknownTask) as caught:
         catalog.choose(registry, kind="task", key="nre", fingerprint=FINGERPRINT)
     assert caught.value.nearest == ("ner",)
-
-
-def test_what_is_no_language_is_refused_where_nothing_is_looked_for(registry: Registry) -> None:
-    with pytest.raises(InvalidConfig):
-        catalog.candidates(registry, kind="language", key="not a language", fingerprint=FINGERPRINT)

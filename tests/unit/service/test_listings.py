@@ -16,7 +16,7 @@ from tests.support.served import Home
 def items(client: TestClient, what: str) -> list[dict[str, Any]]:
     response = client.get(f"/v1/{what}")
     assert response.status_code == 200
-    assert set(response.json()) == {"items"}
+    assert response.json().get("next_cursor") is None
     listed: list[dict[str, Any]] = response.json()["items"]
     return listed
 
@@ -88,16 +88,29 @@ def test_adapters_of_all_backbones_are_listed_with_whether_they_run_here(own_hom
         newer = tiny.publish_adapter(registry, "sw", tiny.language_checkpoint(own_home.loaded, "sw", seed=6))
         aliases.move_alias(registry, "sw", "production", 1)
     with own_home.client() as client:
-        listed = {item["reference"]: item for item in items(client, "adapters")}
+        listed = {item["name"]: item for item in items(client, "adapters")}
         assert [item["code"] for item in items(client, "languages")] == ["en", "sw"]
-    assert set(listed) == {"en@1", "far@1", "ner@1", "sw@1", "sw@2"}
-    assert [reference for reference, item in listed.items() if not item["servable"]] == ["far@1"]
-    assert (listed["sw@1"]["aliases"], listed["sw@2"]["aliases"]) == (["production"], [])
-    assert listed["sw@2"]["digest"] == newer.manifest_digest
-    assert listed["sw@2"]["fingerprint"] == own_home.loaded.fingerprint
-    assert (listed["ner@1"]["kind"], listed["ner@1"]["task"], listed["ner@1"]["language"]) == ("task", "ner", None)
-    assert listed["ner@1"]["labels"] == list(tiny.NER_LABELS)
-    assert (listed["sw@1"]["kind"], listed["sw@1"]["language"], listed["sw@1"]["version"]) == ("language", "sw", 1)
+    assert list(listed) == ["en", "far", "ner", "sw"]
+    assert [name for name, item in listed.items() if not item["newest"]["servable"]] == ["far"]
+    assert (listed["sw"]["aliases"], listed["sw"]["num_versions"]) == ({"production": 1}, 2)
+    assert (listed["sw"]["newest"]["reference"], listed["sw"]["newest"]["digest"]) == ("sw@2", newer.manifest_digest)
+    assert listed["sw"]["newest"]["fingerprint"] == own_home.loaded.fingerprint
+    assert (listed["ner"]["kind"], listed["ner"]["task"], listed["ner"]["language"]) == ("task", "ner", None)
+    assert listed["ner"]["newest"]["labels"] == list(tiny.NER_LABELS)
+    assert (listed["sw"]["kind"], listed["sw"]["language"]) == ("language", "sw")
+
+
+def test_a_default_that_is_no_candidate_is_what_the_task_shows(own_home: Home) -> None:
+    """`ner@1` runs, although the bare name stands for the second version, which needs no language."""
+    checkpoint = tiny.task_checkpoint(own_home.loaded, composition=Composition(language="none"), seed=9)
+    own_home.publish("ner", checkpoint)
+    with own_home.client() as client:
+        assert items(client, "tasks")[0]["needs_language"] is False
+        with own_home.registry() as registry:
+            catalog.set_default(registry, AdapterRef(name="ner", number=1), fingerprint=own_home.loaded.fingerprint)
+        ner = items(client, "tasks")[0]
+        assert (ner["adapters"], ner["default"], ner["needs_language"]) == (["ner@2"], "ner@1", True)
+        answers_its_examples(client)
 
 
 def test_an_empty_registry_lists_fill_mask_alone(home: Home, tmp_path: Path) -> None:
