@@ -1,10 +1,12 @@
 """`glossa evaluate`: one task adapter over many languages, zero-shot."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from registry import catalog
+from registry.evaluations import Measurement, record_evaluation
 from registry.references import parse_reference
 from registry.registry import Registry
 from registry.values import Version
@@ -14,7 +16,9 @@ from ..output import echo_json, echo_table
 from . import options
 
 if TYPE_CHECKING:
-    from trainer.evaluate import TrialScore
+    from trainer.evaluate import Trial, TrialScore
+
+METRIC = "entity-f1"
 
 
 @click.command()
@@ -35,6 +39,9 @@ if TYPE_CHECKING:
     help="Read this language with this adapter; repeat. [default: the registry's choice]",
 )
 @click.option("--bare", is_flag=True, help="Also without any language adapter.")
+@click.option(
+    "--record/--no-record", "recording", default=True, help="Keep the scores in the registry, beside the version."
+)
 @options.backbone
 @options.as_json
 def evaluate(
@@ -42,12 +49,14 @@ def evaluate(
     targets: tuple[str, ...],
     named: dict[str, str],
     bare: bool,
+    recording: bool,
     backbone: str | None,
     json_output: bool,
 ) -> None:
     """Score a task adapter on test sets of many languages (entity F1).
 
-    A language without adapter is read with none, and with that of the language the task adapter was trained in.
+    A language without adapter is read with none, and with that of the language the task adapter was trained in. Each
+    score is kept in the registry as soon as it is there.
     """
     from madx.manifest import canonical_language
     from trainer.evaluate import evaluate_ner
@@ -64,10 +73,17 @@ def evaluate(
     with home.registry() as registry:
         task = _task_version(registry, task_adapter, loaded.fingerprint)
         trials = list(trials_for(registry, task, wanted, adapters, bare=bare))
+        if recording:
+            for trial, file in trials:  # before hours are spent on what cannot be kept
+                _measurement(trial, file.sha256, 0.0)
         scores = []
         for score in evaluate_ner(registry, loaded, task.reference, trials):
             scores.append(score)
+            if recording:
+                record_evaluation(registry, task.name, task.number, _measured(score))
             click.echo(f"{len(scores)} of {len(trials)}: {score.trial.dataset}", err=True)
+        if recording and scores:
+            click.echo(f"kept in the registry, beside {task.reference} (--no-record leaves them out)", err=True)
     if json_output:
         echo_json([_item(score) for score in scores])
         return
@@ -95,6 +111,23 @@ def _task_version(registry: Registry, reference: str | None, fingerprint: str) -
     if reference is None:
         return catalog.choose(registry, kind="task", key="ner", fingerprint=fingerprint)
     return catalog.resolve(registry, parse_reference(reference), fingerprint=fingerprint)
+
+
+def _measured(score: "TrialScore") -> Measurement:
+    measured = _measurement(score.trial, score.digest, score.score.f1)
+    detail = {"precision": score.score.precision, "recall": score.score.recall, "sentences": score.sentences}
+    return replace(measured, language_adapter=score.language_adapter, detail=detail)
+
+
+def _measurement(trial: "Trial", digest: str, score: float) -> Measurement:
+    return Measurement(
+        metric=METRIC,
+        score=score,
+        dataset=trial.dataset,
+        split=trial.split,
+        dataset_digest=digest,
+        language=trial.language,
+    )
 
 
 def _item(score: "TrialScore") -> dict[str, object]:

@@ -1,10 +1,14 @@
 """From data to answers through the commands, in this process: train, look, move folders, evaluate, predict."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from registry.evaluations import Evaluation, list_evaluations
+from registry.registry import open_registry
 
 Glossa = Any
 pytestmark = pytest.mark.slow
@@ -78,7 +82,12 @@ def test_a_default_ends_ambiguity(trained: Glossa, tmp_path: Path) -> None:
     assert "ran other-sw@1, ner-en@1" in trained("predict", "--language", "sw", "Juma").err
 
 
-def test_evaluation_says_which_language_adapter_read_what(trained: Glossa) -> None:
+def _kept(home: Path) -> tuple[Evaluation, ...]:
+    with closing(open_registry(home)) as registry:
+        return list_evaluations(registry, "ner-en", 1).items
+
+
+def test_evaluation_says_which_language_adapter_read_what(trained: Glossa, home: Path) -> None:
     scores = json.loads(trained("evaluate", "--target", "made-ner-sw", "--target", "made-ner-pcm:dev", "--json").out)
     read = [(score["language"], score["split"], score["language_adapter"], score["note"]) for score in scores]
     assert read == [
@@ -87,9 +96,37 @@ def test_evaluation_says_which_language_adapter_read_what(trained: Glossa) -> No
         ("pcm", "dev", "en@1", "no adapter for pcm: en's"),
     ]
     assert {score["n"] for score in scores} == {40}
+    newest_first = _kept(home)
+    assert [(item.measured.language, item.measured.language_adapter) for item in reversed(newest_first)] == [
+        ("sw", "sw@1"),
+        ("pcm", None),
+        ("pcm", "en@1"),
+    ]
+    first = newest_first[-1].measured
+    assert (first.metric, first.score) == ("entity-f1", scores[0]["score"])
+    assert (first.dataset, first.split, first.dataset_digest) == ("made-ner-sw", "test", scores[0]["sha256"])
+    assert first.detail == {"precision": scores[0]["precision"], "recall": scores[0]["recall"], "sentences": 40}
     table = trained("evaluate", "--bare", "--target", "made-ner-sw", "--language-adapter", "sw=en@1").out
     assert "none" in table
     assert "en@1" in table
+    assert [item.measured.language_adapter for item in _kept(home)[:2]] == ["en@1", None]
+
+
+def test_evaluation_without_a_record(trained: Glossa, home: Path) -> None:
+    done = trained("evaluate", "--target", "made-ner-sw", "--no-record")
+    assert done.status == 0, done.err
+    assert "kept in the registry" not in done.err
+    assert _kept(home) == ()
+
+
+def test_evaluation_says_first_what_it_cannot_keep(trained: Glossa, home: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "two\nlines.conll"
+    odd.write_text("Juma\tB-PER\n", encoding="utf-8")
+    done = trained("evaluate", "--target", f"sw={odd}")
+    assert done.status == 1
+    assert "dataset has 1 to 200 printable characters" in done.err
+    assert "1 of 1" not in done.err
+    assert _kept(home) == ()
 
 
 def test_evaluation_takes_every_data_set_that_is_here(trained: Glossa) -> None:
