@@ -109,12 +109,24 @@ def _check_rows(registry: Registry, survey: _Survey) -> Iterator[Finding]:
 def _check_named(registry: Registry, held: Mapping[Digest, Blob], survey: _Survey, *, quick: bool) -> Iterator[Finding]:
     for digest, (size_bytes, references) in survey.named.items():
         named = Blob(digest=digest, size_bytes=size_bytes)
-        found = _damage(registry, named, held.get(digest), survey, quick=quick)
-        if found is not None and _is_named(registry, digest):  # and not purged and collected meanwhile
+        found = _lasting_damage(registry, named, held.get(digest), survey, quick=quick)
+        if found is not None:
             code, what = found
             advice = "push the same folder, or train it, again: publishing the same version heals it"
             for reference in references:
                 yield Finding(code=code, subject=reference, message=f"its weights {digest} {what}; {advice}")
+
+
+def _lasting_damage(
+    registry: Registry, blob: Blob, listed: Blob | None, survey: _Survey, *, quick: bool
+) -> tuple[str, str] | None:
+    """What is wrong twice while a version names the blob: between two looks it may be collected and published anew."""
+    found = None
+    for last in (listed, None):
+        found = _damage(registry, blob, last, survey, quick=quick)
+        if found is None or not _is_named(registry, blob.digest):
+            return None
+    return found
 
 
 def _check_unnamed(

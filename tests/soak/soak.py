@@ -4,6 +4,7 @@ Ends with status 1 where one version is lost, one answer is a server's fault, or
 """
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from benchmarks.servers.postgres import fresh_database, make_template, postgres_server
 from registry.fsck import fsck
@@ -29,6 +31,7 @@ GLOSSA = Path(sys.executable).parent / "glossa"
 WORKERS = 8
 GRACE = "1s"
 PAUSE_S = 0.5
+CHECK_EVERY = 10
 REPORT_EVERY_S = 60
 
 
@@ -137,17 +140,25 @@ def last_look(door: Door, truth: Truth, live: Live) -> None:
 
 
 def collect_until(ended: threading.Event, truth: Truth) -> None:
-    while not ended.wait(PAUSE_S):
-        command = [str(GLOSSA), "gc", "--delete", "--grace", GRACE, "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            truth.count("errors", f"gc: {done.stderr.strip()}")
-            continue
-        report = json.loads(done.stdout)
-        with truth.lock:
-            truth.counts["collections"] += 1
-            truth.counts["versions purged"] += len(report["purged"])
-            truth.counts["blobs collected"] += len(report["collected"])
+    for turn in itertools.count(1):
+        if ended.wait(PAUSE_S):
+            return
+        report = told(truth, "gc", "--delete", "--grace", GRACE)
+        if report is not None:
+            truth.add_counts({"collections": 1, "versions purged": len(report["purged"])})
+            truth.add_counts({"blobs collected": len(report["collected"])})
+        if turn % CHECK_EVERY == 0 and told(truth, "fsck") is not None:
+            truth.count("checks")
+
+
+def told(truth: Truth, *command: str) -> dict[str, Any] | None:
+    """What the command says, or None and an error counted."""
+    done = subprocess.run([str(GLOSSA), *command, "--json"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        truth.count("errors", f"{command[0]}: {done.stderr.strip()} {done.stdout[:1000]}")
+        return None
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
 
 
 def report_until(ended: threading.Event, truth: Truth) -> None:

@@ -41,6 +41,10 @@ class Truth:
             if told is not None and len(self.told) < MOST_TOLD:
                 self.told.append(f"{what}: {told}")
 
+    def add_counts(self, counts: dict[str, int]) -> None:
+        with self.lock:
+            self.counts.update(counts)
+
     def add(self, live: Live) -> None:
         with self.lock:
             self.live.add(live)
