@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -17,13 +18,14 @@ import pytest
 
 from registry import aliases, catalog
 from registry.collect import collect
-from registry.errors import PreconditionFailed
+from registry.errors import Conflict, PreconditionFailed, UnknownVersion
 from registry.fsck import fsck
+from registry.references import AdapterRef
 from registry.registry import Registry
 from registry.stores import Blob
 from registry.stores.base import verify
 from registry.versions import delete_version
-from tests.support.made_adapters import made_adapter, publish_made
+from tests.support.made_adapters import FINGERPRINT, made_adapter, publish_made
 from tests.support.places import Place
 
 WRITERS = 32
@@ -110,6 +112,26 @@ class RegistryRaces:
             alias = aliases.get_alias(registry, "sw", "production")
             assert (alias.number, alias.revision) == (target, revision + 1)
         assert len(aliases.alias_history(registry, "sw", "production")) == ROUNDS
+        assert fsck(registry).findings == ()
+
+    def test_no_pointer_names_what_is_deleted_at_the_same_moment(self, registry: Registry) -> None:
+        """For each version one wants to delete it, one to point the alias at it, and one to make it the default."""
+        for seed in range(ROUNDS):
+            publish_made(registry, "sw", seed=seed)
+
+        def act(index: int) -> None:
+            number = index // 3 + 1
+            reference = AdapterRef(name="sw", number=number)
+            with suppress(Conflict, UnknownVersion):
+                match index % 3:
+                    case 0:
+                        delete_version(registry, "sw", number)
+                    case 1:
+                        aliases.move_alias(registry, "sw", "production", number)
+                    case _:
+                        catalog.set_default(registry, reference, fingerprint=FINGERPRINT)
+
+        at_once(act, count=3 * ROUNDS)
         assert fsck(registry).findings == ()
 
     def test_what_is_published_beside_collection_is_there(self, registry: Registry) -> None:
