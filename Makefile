@@ -106,7 +106,8 @@ adapters: $(INSTALLED) ## train the backbone and the adapters of demo/ again
 
 openapi: $(INSTALLED) ## write docs/openapi.json again, after a change of the HTTP interface
 	$(BIN)/python -c "import json; from service.app import create_app; from service.settings import Settings; \
-		print(json.dumps(create_app(Settings(home='.', backbone='none')).openapi(), indent=2))" > docs/openapi.json
+		print(json.dumps(create_app(Settings(home='.', backbone='none')).openapi(), indent=2))" > docs/openapi.json.part
+	mv docs/openapi.json.part docs/openapi.json
 
 wheel: $(INSTALLED) ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation

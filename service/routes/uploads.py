@@ -31,6 +31,7 @@ _RANGE = re.compile(r"(?:bytes )?([0-9]{1,18})-([0-9]{1,18})(?:/(?:\*|([0-9]{1,1
 Writer = Annotated[Caller, requires("write")]
 ContentRange = Header(
     alias="Content-Range",
+    pattern=f"^{_RANGE.pattern}$",
     description="`bytes FIRST-LAST/TOTAL`, with `*` for a total that is not known; counted from 0",
 )
 _BYTES = {

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -238,7 +239,7 @@ class TestBodies:
             address = client.post("/v1/uploads").headers["location"]
             upload = attacked.folder / "blobs" / "staging" / "uploads" / address.rpartition("/")[2]
             with UploadFile.open(upload):
-                piece = {"content": b"1", "headers": {"content-range": "bytes 0-0/*"}}
+                piece: dict[str, Any] = {"content": b"1", "headers": {"content-range": "bytes 0-0/*"}}
                 for answer in (client.patch(address, **piece), client.delete(address)):
                     assert (answer.status_code, answer.json()["code"]) == (409, "upload_busy")
             assert client.patch(address, **piece).status_code == 202
@@ -250,7 +251,10 @@ class TestBodies:
             for connection in held:
                 connection.sendall(HEAD + FORM + b"Content-Length: 1000\r\n\r\n" + PART)
             with httpx.Client(base_url=strict.address) as client:
-                content = {"content": b"--x--\r\n", "headers": {"content-type": "multipart/form-data; boundary=x"}}
+                content: dict[str, Any] = {
+                    "content": b"--x--\r\n",
+                    "headers": {"content-type": "multipart/form-data; boundary=x"},
+                }
                 wait_for(lambda: client.post("/v1/adapters/a/versions", **content).status_code == 429)
                 answer = client.post("/v1/adapters/a/versions", **content)
                 assert (answer.json()["code"], answer.headers["retry-after"]) == ("too_many_uploads", "5")

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 from sqlalchemy import func, select
 from starlette.testclient import TestClient
@@ -38,7 +37,7 @@ def form(*fields: tuple[str, bytes], **headers: str) -> dict[str, Any]:
     return {"content": lines + b"--x--\r\n", "headers": {"content-type": "multipart/form-data; boundary=x"} | headers}
 
 
-def published(client: TestClient, checkpoint: Checkpoint, address: str = ADDRESS, **headers: str) -> httpx.Response:
+def published(client: TestClient, checkpoint: Checkpoint, address: str = ADDRESS, **headers: str) -> Any:
     manifest, weights = checkpoint
     return client.post(address, **form(("manifest", manifest), ("weights", weights), **headers))
 
@@ -257,7 +256,7 @@ class TestIdempotency:
 
     @pytest.mark.parametrize("key", ["", "x" * 201, "ä"])
     def test_what_is_no_key(self, served: TestClient, key: str) -> None:
-        answer = served.post("/v1/uploads", headers={"idempotency-key": key.encode("latin-1")})
+        answer = served.post("/v1/uploads", headers={b"idempotency-key": key.encode("latin-1")})
         assert (answer.status_code, answer.json()["field"]) == (422, "Idempotency-Key")
 
 
@@ -313,8 +312,10 @@ class TestUploads:
         ],
     )
     def test_a_content_range_that_is_none(self, served: TestClient, content_range: str | bytes) -> None:
+        encoded = content_range if isinstance(content_range, bytes) else content_range.encode()
+        headers = {b"content-range": encoded}
         address = served.post("/v1/uploads").headers["location"]
-        answer = served.patch(address, content=b"1234", headers={"content-range": content_range})
+        answer = served.patch(address, content=b"1234", headers=headers)
         assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (422, "invalid", "Content-Range")
         assert served.get(address).json()["received_bytes"] == 0
 
