@@ -21,7 +21,7 @@ from .models import AdapterRow, AliasRow, BackboneRow, DefaultRow, EventRow, Ver
 from .nearest import nearest_names
 from .references import AdapterRef
 from .registry import Registry
-from .rows import alias_of, backbone_of, event_of, version_of
+from .rows import alias_of, backbone_of, default_of, event_of, version_of
 from .selection import (
     canonical_key,
     choose_version,
@@ -31,7 +31,7 @@ from .selection import (
     find_version,
     live_versions,
 )
-from .values import Adapter, Backbone, Event, Version
+from .values import Adapter, Backbone, Default, Event, Version
 
 
 def add_backbone(
@@ -156,6 +156,13 @@ def choose(registry: Registry, *, kind: Kind, key: str, fingerprint: str) -> Ver
 def get_default(registry: Registry, *, kind: Kind, key: str, fingerprint: str) -> AdapterRef | None:
     with registry.database.reading() as session:
         return find_default(session, kind, canonical_key(kind, key), fingerprint)
+
+
+def list_defaults(registry: Registry, name: str) -> tuple[Default, ...]:
+    """Where an adapter is the default: on one backbone or several."""
+    query = select(DefaultRow).where(DefaultRow.adapter == name).order_by(DefaultRow.key, DefaultRow.fingerprint)
+    with registry.database.reading() as session:
+        return tuple(default_of(row) for row in session.scalars(query))
 
 
 def set_default(

@@ -8,8 +8,8 @@ from madx import manifest
 from madx.config import BackboneConfig
 from madx.manifest import Digest, Kind
 
-from .models import AdapterRow, AliasMoveRow, AliasRow, AuditRow, BackboneRow, EventRow, VersionRow
-from .values import Alias, AliasMove, AuditEntry, Backbone, Event, Version
+from .models import AdapterRow, AliasMoveRow, AliasRow, AuditRow, BackboneRow, DefaultRow, EventRow, VersionRow
+from .values import Alias, AliasMove, AuditEntry, Backbone, Default, Event, Version
 
 _CONFIG = TypeAdapter(BackboneConfig)
 
@@ -51,6 +51,15 @@ def alias_of(row: AliasRow) -> Alias:
 
 def move_of(row: AliasMoveRow) -> AliasMove:
     return AliasMove(number=row.number, revision=row.revision, actor=row.actor, moved_at=row.moved_at)
+
+
+def default_of(row: DefaultRow) -> Default:
+    return Default(
+        kind=cast(Kind, row.kind),
+        key=row.key,
+        fingerprint=row.fingerprint,
+        reference=row.adapter if row.selector is None else f"{row.adapter}@{row.selector}",
+    )
 
 
 def audit_entry_of(row: AuditRow) -> AuditEntry:

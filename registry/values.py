@@ -67,6 +67,16 @@ class AliasMove:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Default:
+    """What runs for a language or task on a backbone where a request names no adapter; `reference` as it was set."""
+
+    kind: Kind
+    key: str
+    fingerprint: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Adapter:
     """A name with its live versions, ascending by number, and its aliases, by name."""
 

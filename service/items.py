@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from madx.manifest import Kind
 from registry.lineage import Lineage
 from registry.pages import MOST_PER_PAGE
-from registry.values import AdapterSummary, Alias, AliasMove, AuditEntry, Backbone, Version, VersionSummary
+from registry.values import AdapterSummary, Alias, AliasMove, AuditEntry, Backbone, Default, Version, VersionSummary
 
 _NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 _ALIAS = r"^[a-z][a-z0-9._-]{0,63}$"
@@ -66,6 +66,19 @@ class AdapterItem(BaseModel):
     num_versions: int
     newest: VersionItem
     aliases: dict[str, int]
+
+
+class PlaceItem(BaseModel):
+    """Where an adapter is the default, and which reference was set there."""
+
+    kind: Kind
+    key: str
+    fingerprint: str
+    reference: str
+
+
+class ShownAdapterItem(AdapterItem):
+    defaults: list[PlaceItem]
 
 
 class AliasItem(BaseModel):
@@ -178,6 +191,11 @@ def adapter_fields(adapter: AdapterSummary, fingerprint: str) -> dict[str, Any]:
         "newest": version_fields(adapter.newest, fingerprint),
         "aliases": {alias.alias: alias.number for alias in adapter.aliases},
     }
+
+
+def shown_adapter_item(adapter: AdapterSummary, defaults: Sequence[Default], fingerprint: str) -> ShownAdapterItem:
+    places = [_fields(default, PlaceItem) for default in defaults]
+    return ShownAdapterItem.model_validate(adapter_fields(adapter, fingerprint) | {"defaults": places})
 
 
 def alias_item(alias: Alias) -> AliasItem:

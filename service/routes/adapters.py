@@ -22,9 +22,11 @@ from ..items import (
     ItemPage,
     Limit,
     Name,
+    ShownAdapterItem,
     VersionItem,
     adapter_fields,
     backbone_item,
+    shown_adapter_item,
     version_item,
 )
 from ..responses import problems
@@ -79,10 +81,10 @@ def list_adapters(
     summary="One adapter",
     responses=problems("unknown_adapter", "unknown_version", "invalid"),
 )
-def show_adapter(name: Name, request: Request, _caller: Reader) -> AdapterItem:
+def show_adapter(name: Name, request: Request, _caller: Reader) -> ShownAdapterItem:
     server = server_of(request)
     found = search.show_adapter(server.registry, name)
-    return AdapterItem.model_validate(adapter_fields(found, server.loaded.fingerprint))
+    return shown_adapter_item(found, catalog.list_defaults(server.registry, name), server.loaded.fingerprint)
 
 
 @router.get(
