@@ -57,7 +57,7 @@ def test_with_a_key(home: Home, checkout: Path, tmp_path: Path) -> None:
             checkout / "docs" / "openapi.json",
             tmp_path,
             *("--header", f"Authorization: Bearer {key}", "--exclude-operation-id", "revoke_key"),
-            *("--phases", "fuzzing,stateful", "--max-examples", "4"),
+            *("--phases", "coverage,fuzzing,stateful", "--max-examples", "4"),
         )
     assert "Tested: 36" in report, report
 
