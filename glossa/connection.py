@@ -147,9 +147,11 @@ class Connection:
         if response.is_success:
             return
         problem = _problem_of(response)
+        code = str(problem.get("code", "unexpected_answer"))
+        hint = "; `glossa` takes it from GLOSSA_API_KEY, `Client` as api_key" if code == "no_key" else ""
         raise ClientError(
-            str(problem.get("detail", f"{self.address} answered {response.status_code}")),
-            code=str(problem.get("code", "unexpected_answer")),
+            str(problem.get("detail", f"{self.address} answered {response.status_code}")) + hint,
+            code=code,
             status=response.status_code,
             problem=problem,
             retry_after_s=_seconds(response.headers.get("retry-after")),
