@@ -1,4 +1,4 @@
-"""The Python client of a running server. It needs httpx alone, so a caller's process stays small.
+"""The Python client of a running server. A caller's process stays small: no torch, no database.
 
 with Client("http://127.0.0.1:8000") as client:
     client.predict("ner", "Juma anaishi Nairobi.", language="sw")

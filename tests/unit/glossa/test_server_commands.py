@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from glossa.folders import read_folder
+from registry.access import create_key
 from registry.evaluations import Measurement, record_evaluation
 from tests.support.adapter_folders import write_folder
 from tests.support.listening import Listener, listening
@@ -163,3 +164,24 @@ def test_no_server_is_a_line(glossa: Glossa, folder: Path) -> None:
         assert done.status == 1
         assert done.err.startswith("error: no answer from http://127.0.0.1:9")
         assert done.err.count("\n") == 1
+
+
+def test_a_server_with_keys_is_worked_on_with_one(
+    glossa: Glossa, made: Home, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = made.copy(tmp_path / "keyed")
+    with served.registry() as registry:
+        _, secret = create_key(registry, name="laptop", role="write", pattern="ha*", actor="local")
+    with listening(served.settings(keys="required")) as server:
+        monkeypatch.setenv("GLOSSA_SERVER", server.address)
+        without = glossa("adapters", "list")
+        assert without.status == 1
+        assert "GLOSSA_API_KEY" in without.err
+        monkeypatch.setenv("GLOSSA_API_KEY", secret)
+        assert glossa("adapters", "push", folder / "ha", "--name", "ha").out == "ha@1 published\n"
+        assert glossa("adapters", "alias", "ha@1", "production").status == 0
+        assert "laptop" in glossa("adapters", "history", "ha@production").out
+        refused = glossa("adapters", "push", folder / "ner", "--name", "ner")
+        assert (refused.status, "ha*" in refused.err) == (1, True)
+        for shown in (without, refused):
+            assert secret not in shown.out + shown.err
