@@ -53,7 +53,8 @@ def test_the_commands_are_those_of_the_design() -> None:
         (("predict", "--server", "http://127.0.0.1:9", "Juma"), 1, "is the server running?"),
         (("predict", "--server", "no address", "Juma"), 1, "is no address"),
         (("serve", "--port", "80000"), 2, "80000"),
-        (("serve", "--host", "203.0.113.7", "--port", "0"), 1, "choose another --port"),
+        (("serve", "--host", "203.0.113.7", "--port", "0", "--keys", "off"), 1, "choose another --port"),
+        (("serve", "--host", "203.0.113.7", "--port", "0"), 1, "glossa keys create"),
         (("nonsense",), 2, "No such command"),
     ],
 )
