@@ -105,9 +105,10 @@ adapters: $(INSTALLED) ## train the backbone and the adapters of demo/ again
 	PATH="$(CURDIR)/$(BIN):$$PATH" demo/train.sh
 
 openapi: $(INSTALLED) ## write docs/openapi.json again, after a change of the HTTP interface
+	mkdir -p dist
 	$(BIN)/python -c "import json; from service.app import create_app; from service.settings import Settings; \
-		print(json.dumps(create_app(Settings(home='.', backbone='none')).openapi(), indent=2))" > docs/openapi.json.part
-	mv docs/openapi.json.part docs/openapi.json
+		print(json.dumps(create_app(Settings(home='.', backbone='none')).openapi(), indent=2))" > dist/openapi.json
+	mv dist/openapi.json docs/openapi.json
 
 wheel: $(INSTALLED) ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation

@@ -89,22 +89,22 @@ async def _serve(settings: Settings, bound: socket.socket, on_ready: OnReady) ->
             server.should_exit = True
 
 
-class _Stopping(uvicorn.Server):
+class StoppingServer(uvicorn.Server):
     """Says that it stops before it waits for its requests: an upload would wait for its client."""
 
-    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
-        self._on_stop = on_stop
+        self._app = app
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._on_stop()
+        self._app.state.server.intake.stop()
         await super().shutdown(sockets)
 
 
 @contextlib.asynccontextmanager
 async def _running(app: FastAPI, bound: socket.socket) -> AsyncIterator[tuple[uvicorn.Server, "asyncio.Task[None]"]]:
     config = uvicorn.Config(app, lifespan="off", log_level="warning", access_log=False)
-    server = _Stopping(config, app.state.server.intake.stop)
+    server = StoppingServer(config, app)
     # From here on connections are taken; uvicorn answers them as soon as it runs.
     bound.listen(config.backlog)
     running = asyncio.create_task(server.serve(sockets=[bound]))

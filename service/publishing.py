@@ -66,15 +66,18 @@ class Publisher:
         """The header is judged as soon as it is there, before what follows it; the rest of the body waits for that."""
         head, header_bytes = await _read_head(form)
         await self.intake.write(_write, file, [head[:header_bytes]])
-        if header_bytes is not None:
-            await self.intake.judge(_judge_header, self.registry, prepared, file)
-            await self.intake.write(_write, file, [head[header_bytes:]])
+        if header_bytes is None:
+            return
+        await self.intake.judge(_judge_header, self.registry, prepared, file)
+        await self.intake.write(_write, file, [head[header_bytes:]])
         while (piece := await form.piece(PIECE_BYTES)) is not None:
             await self.intake.write(_write, file, piece)
 
 
 async def _read_head(form: Form) -> tuple[bytes, int | None]:
-    """The part until its safetensors header is complete, and the bytes of that; None where the part ends before."""
+    """The part until its safetensors header is complete, and the bytes of that; the whole part and None where it ends
+    before.
+    """
     head = bytearray()
     while (piece := await form.piece(1)) is not None:
         head += b"".join(piece)

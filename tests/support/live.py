@@ -1,6 +1,5 @@
 """A server on a loopback port of its own, in a thread of this process, and raw connections to it."""
 
-import asyncio
 import socket
 import threading
 import time
@@ -11,7 +10,7 @@ from typing import Any
 
 import uvicorn
 
-from glossa.serving import address_of, listen
+from glossa.serving import StoppingServer, address_of, listen
 from service.app import create_app
 
 from .served import PATIENCE_S, Home
@@ -19,12 +18,16 @@ from .served import PATIENCE_S, Home
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveServer:
-    """`app.state.server` is the running one, and lives in `loop`."""
+    """`app.state.server` is the running one."""
 
     address: str
     port: int
     app: Any
-    loop: asyncio.AbstractEventLoop
+    server: uvicorn.Server
+
+    def stop(self) -> None:
+        """Ask it to; it ends what runs."""
+        self.server.should_exit = True
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
@@ -35,22 +38,16 @@ def serving(home: Home, **settings: Any) -> Iterator[LiveServer]:
     app = create_app(home.settings(**settings))
     with listen("127.0.0.1", 0) as bound:
         config = uvicorn.Config(app, log_level="error", access_log=False)
-        server = uvicorn.Server(config)
-        loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=_run, args=(loop, server, bound), name="live server")
+        server = StoppingServer(config, app)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="live server")
         thread.start()
         try:
             _wait_for(server, thread)
-            yield LiveServer(address=address_of(bound), port=bound.getsockname()[1], app=app, loop=loop)
+            yield LiveServer(address=address_of(bound), port=bound.getsockname()[1], app=app, server=server)
         finally:
             server.should_exit = True
             thread.join(PATIENCE_S)
             assert not thread.is_alive()
-
-
-def _run(loop: asyncio.AbstractEventLoop, server: uvicorn.Server, bound: socket.socket) -> None:
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        runner.run(server.serve(sockets=[bound]))
 
 
 def _wait_for(server: uvicorn.Server, thread: threading.Thread) -> None:
