@@ -1,5 +1,7 @@
 """Lists page by page: filters, order, and pages that stay right while rows come and go."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from registry import aliases, search, versions
@@ -104,6 +106,42 @@ def test_pages_stay_right_while_adapters_come_and_go(registry: Registry) -> None
         turn += 1
     assert seen == sorted(set(seen))
     assert {f"a{index}" for index in range(10)} <= set(seen)
+
+
+def walk(registry: Registry) -> list[str]:
+    found: list[str] = []
+    cursor = None
+    while True:
+        page = search.search_adapters(registry, cursor=cursor, limit=2)
+        found += names(page)
+        if (cursor := page.next_cursor) is None:
+            return found
+
+
+def test_walks_beside_publishers(registry: Registry) -> None:
+    """Who was there before a walk comes in it exactly once, whatever others publish and delete meanwhile."""
+    there = [f"m{index}" for index in range(8)]
+    for name in there:
+        publish_made(registry, name, key="sw")
+
+    def publisher(letter: str) -> None:
+        for index in range(6):
+            publish_made(registry, f"{letter}{index}", key="sw", seed=index)
+            publish_made(registry, there[index], key="sw", seed=1 + index)
+            if index % 2:
+                versions.delete_version(registry, f"{letter}{index}", 1)
+
+    with ThreadPoolExecutor(2) as pool:
+        publishing = [pool.submit(publisher, letter) for letter in ("a", "z")]
+        walks = [walk(registry)]
+        while not all(done.done() for done in publishing):
+            walks.append(walk(registry))
+        for done in publishing:
+            done.result()
+    for found in walks:
+        assert found == sorted(set(found))
+        assert set(there) <= set(found)
+    assert len(walk(registry)) == len(there) + 2 * 3
 
 
 def test_pages_of_versions(registry: Registry) -> None:
