@@ -260,6 +260,8 @@ class TestBodies:
                 wait_for(lambda: client.post("/v1/adapters/a/versions", **content).status_code == 429)
                 answer = client.post("/v1/adapters/a/versions", **content)
                 assert (answer.json()["code"], answer.headers["retry-after"]) == ("too_many_uploads", "5")
+                predicted = client.post("/v1/predict/ner?language=sw", json={"inputs": "Juma"}, timeout=PATIENCE_S)
+                assert predicted.status_code == 200
                 for connection in held:
                     answer_of(connection)
                 wait_for(lambda: client.post("/v1/adapters/a/versions", **content).status_code == 422)
