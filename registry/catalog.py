@@ -4,7 +4,7 @@ Reading goes through `selection` and `rows`; each write leaves an audit row and 
 from `publish` alone; `versions`, `aliases` and `search` have the rest.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from datetime import UTC, datetime
 
@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from madx.config import BackboneConfig
-from madx.manifest import Digest, Kind, canonical_language, is_digest
+from madx.manifest import Digest, Kind, is_digest
 
 from . import journal
 from .database import insert_if_absent
@@ -88,34 +88,12 @@ def get_backbone(registry: Registry, name_or_fingerprint: str) -> Backbone:
         return backbone_of(rows[0])
 
 
-def list_adapters(
-    registry: Registry,
-    *,
-    kind: Kind | None = None,
-    language: str | None = None,
-    task: str | None = None,
-    fingerprint: str | None = None,
-) -> tuple[Adapter, ...]:
-    """Adapters with a live version (for backbone `fingerprint`, where given), by name."""
-    query = select(AdapterRow).order_by(AdapterRow.name)
-    if kind is not None:
-        query = query.where(AdapterRow.kind == kind)
-    if language is not None:
-        query = query.where(AdapterRow.language == canonical_language(language))
-    if task is not None:
-        query = query.where(AdapterRow.task == task)
-    with registry.database.reading() as session:
-        adapters = [_adapter(session, row, fingerprint) for row in session.scalars(query).all()]
-    return tuple(adapter for adapter in adapters if adapter.versions)
-
-
 def show(registry: Registry, name: str) -> Adapter:
     with registry.database.reading() as session:
-        return _adapter(session, find_adapter(session, name), None)
+        return _adapter(session, find_adapter(session, name))
 
 
-def _adapter(session: Session, row: AdapterRow, fingerprint: str | None) -> Adapter:
-    conditions = () if fingerprint is None else (VersionRow.fingerprint == fingerprint,)
+def _adapter(session: Session, row: AdapterRow) -> Adapter:
     aliases = session.scalars(select(AliasRow).where(AliasRow.adapter == row.name).order_by(AliasRow.alias))
     return Adapter(
         name=row.name,
@@ -123,7 +101,7 @@ def _adapter(session: Session, row: AdapterRow, fingerprint: str | None) -> Adap
         language=row.language,
         task=row.task,
         created_at=row.created_at,
-        versions=tuple(version_of(row, version) for version in live_versions(session, row, *conditions)),
+        versions=tuple(version_of(row, version) for version in live_versions(session, row)),
         aliases=tuple(alias_of(alias) for alias in aliases if alias.number is not None),
     )
 
@@ -165,10 +143,27 @@ def list_defaults(registry: Registry, name: str) -> tuple[Default, ...]:
         return tuple(default_of(row) for row in session.scalars(query))
 
 
+CheckName = Callable[[str], None]
+"""Raises where the one who asks may not change what stands for the adapter of that name."""
+
+
+def anybody(_name: str) -> None:
+    pass
+
+
 def set_default(
-    registry: Registry, reference: AdapterRef, *, fingerprint: str, actor: str = journal.LOCAL_ACTOR
+    registry: Registry,
+    reference: AdapterRef,
+    *,
+    fingerprint: str,
+    check_name: CheckName = anybody,
+    actor: str = journal.LOCAL_ACTOR,
 ) -> Version:
-    """Make `reference` what runs for its own language or task on that backbone, and say which version this is now."""
+    """Make `reference` what runs for its own language or task on that backbone, and say which version this is now.
+
+    `check_name` is asked about the adapter that was the default before, too.
+    """
+    check_name(reference.name)
     with registry.database.session() as session:
         find_backbone(session, fingerprint)
         find_adapter(session, reference.name, lock=True)  # so that the version is not deleted meanwhile
@@ -179,6 +174,7 @@ def set_default(
         place = {"kind": version.kind, "key": key, "fingerprint": fingerprint}
         insert_if_absent(session, DefaultRow, place | {"adapter": reference.name, "set_at": now})
         row = session.get_one(DefaultRow, (version.kind, key, fingerprint), with_for_update=True)
+        check_name(row.adapter)
         row.adapter, row.selector, row.set_at = reference.name, reference.selector, now
         journal.record(
             session,
@@ -193,14 +189,21 @@ def set_default(
 
 
 def clear_default(
-    registry: Registry, *, kind: Kind, key: str, fingerprint: str, actor: str = journal.LOCAL_ACTOR
+    registry: Registry,
+    *,
+    kind: Kind,
+    key: str,
+    fingerprint: str,
+    check_name: CheckName = anybody,
+    actor: str = journal.LOCAL_ACTOR,
 ) -> None:
-    """Where several adapters fit, a request must name one again. Raises `NoDefault`."""
+    """Where several adapters fit, a request must name one again. Raises `NoDefault`; `check_name` as `set_default`."""
     key = canonical_key(kind, key)
     with registry.database.session() as session:
         row = session.get(DefaultRow, (kind, key, fingerprint), with_for_update=True)
         if row is None:
             raise NoDefault(f"no default is set for {kind} {key!r} on this backbone")
+        check_name(row.adapter)
         session.delete(row)
         journal.record(session, actor=actor, action="default.cleared", subject=row.adapter, key=key, kind=kind)
 

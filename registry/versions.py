@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from sqlalchemy import select
 
 from . import journal
-from .errors import Conflict
+from .errors import Conflict, WeightsCollected
 from .models import AliasRow, DefaultRow, VersionRow
 from .references import AdapterRef
 from .registry import Registry
@@ -48,12 +48,14 @@ def delete_version(registry: Registry, name: str, number: int, *, actor: str = j
 
 
 def restore_version(registry: Registry, name: str, number: int, *, actor: str = journal.LOCAL_ACTOR) -> Version:
-    """Undo a deletion. One that is live stays as it is. Raises `Conflict` where collection has purged its weights."""
+    """Undo a deletion. One that is live stays as it is. Raises `WeightsCollected` where it has lost its weights."""
     with registry.database.session() as session:
         adapter = find_adapter(session, name, lock=True)
         row = find_row(session, name, number)
         if row.purged_at is not None:
-            raise Conflict(f"the weights of {name}@{number} have been collected; publish the same content again")
+            raise WeightsCollected(
+                f"the weights of {name}@{number} have been collected; publish the same content again"
+            )
         if row.deleted_at is not None:
             row.deleted_at = None
             journal.record(

@@ -59,13 +59,15 @@ class DefaultItem(BaseModel):
     ),
 )
 def set_default(kind: Kind, key: Key, asked: DefaultRequest, request: Request, caller: Writer) -> DefaultItem:
-    """The adapter must be of that kind, and of that language or task."""
+    """The adapter must be of that kind, and of that language or task. A key with a pattern replaces only its own."""
     server = server_of(request)
     reference = _reference(asked.reference)
     caller.check_name(reference.name)
     fingerprint = asked.fingerprint or server.loaded.fingerprint
     _check_place(server, reference, kind, _key(kind, key))
-    runs = catalog.set_default(server.registry, reference, fingerprint=fingerprint, actor=caller.actor)
+    runs = catalog.set_default(
+        server.registry, reference, fingerprint=fingerprint, check_name=caller.check_name, actor=caller.actor
+    )
     return DefaultItem(
         kind=kind, key=_key(kind, key), fingerprint=fingerprint, reference=str(reference), runs=runs.reference
     )
@@ -82,11 +84,14 @@ def set_default(kind: Kind, key: Key, asked: DefaultRequest, request: Request, c
 def clear_default(kind: Kind, key: Key, request: Request, caller: Writer, fingerprint: Fingerprint = None) -> None:
     server = server_of(request)
     fingerprint = fingerprint or server.loaded.fingerprint
-    key = _key(kind, key)
-    set_to = catalog.get_default(server.registry, kind=kind, key=key, fingerprint=fingerprint)
-    if set_to is not None:
-        caller.check_name(set_to.name)
-    catalog.clear_default(server.registry, kind=kind, key=key, fingerprint=fingerprint, actor=caller.actor)
+    catalog.clear_default(
+        server.registry,
+        kind=kind,
+        key=_key(kind, key),
+        fingerprint=fingerprint,
+        check_name=caller.check_name,
+        actor=caller.actor,
+    )
 
 
 def _reference(text: str) -> AdapterRef:

@@ -180,7 +180,7 @@ def delete_version(name: Name, version: Number, request: Request, caller: Writer
     operation_id="restore_version",
     summary="Bring a deleted version back",
     response_model=VersionItem,
-    responses=problems(*_UNKNOWN, "conflict", "in_progress", "idempotency_mismatch"),
+    responses=problems(*_UNKNOWN, "in_progress", "weights_collected", "idempotency_mismatch"),
 )
 async def restore_version(
     name: Name, version: Number, request: Request, caller: Writer, idempotency_key: IdempotencyKey = None

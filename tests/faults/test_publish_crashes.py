@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event, select
 
 from madx.manifest import Digest
-from registry import catalog
+from registry import search
 from registry.errors import BlobCorrupt, DatabaseUnavailable, StoreUnavailable
 from registry.models import AdapterRow, AuditRow, EventRow, VersionRow
 from registry.registry import Registry, open_registry
@@ -149,5 +149,5 @@ def test_a_database_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(DatabaseUnavailable, match="writable"):
         publish_made(registry, "sw")
     registry.database.close()
-    assert catalog.list_adapters(registry) == ()
+    assert search.search_adapters(registry).items == ()
     registry.close()

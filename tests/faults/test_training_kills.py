@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from registry import catalog
+from registry import catalog, search
 from registry.registry import Registry, open_registry
 from registry.stores import Blob
 from registry.stores.base import verify
@@ -165,8 +165,8 @@ def registry(tmp_path: Path) -> Iterator[Registry]:
 
 def check_whole(registry: Registry) -> None:
     """Every version that the registry shows has its bytes, and they are what its row and its manifest say."""
-    for adapter in catalog.list_adapters(registry):
-        for version in adapter.versions:
+    for adapter in search.search_adapters(registry).items:
+        for version in catalog.show(registry, adapter.name).versions:
             verify(registry.store, Blob(digest=version.weights_digest, size_bytes=version.size_bytes))
             assert version.manifest.weights.digest == version.weights_digest
 
@@ -207,7 +207,7 @@ def test_interrupted_training_says_how_to_go_on_and_does(nursery: Nursery, regis
     assert cut.interrupted is not None
     assert "the same command goes on from there" in cut.interrupted
     assert cut.steps[-1] < 120
-    assert catalog.list_adapters(registry) == ()
+    assert search.search_adapters(registry).items == ()
     finished = nursery.run("sw-cut")
     assert finished.done == "sw-cut@1"
     assert finished.steps == list(range(cut.steps[-1] + 1, 121))

@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 from glossa.adapterhub.bin_weights import bin_bytes, read_bin
-from registry import catalog
+from registry import search
 from registry.registry import open_registry
 from tests.support.hub_folders import (
     TASK,
@@ -47,7 +47,7 @@ def pulled(door: Glossa, reference: str, folder: Path) -> dict[str, torch.Tensor
 def assert_nothing_published(home: Path) -> None:
     registry = open_registry(home)
     try:
-        assert catalog.list_adapters(registry) == ()
+        assert search.search_adapters(registry).items == ()
         assert list(registry.store.list()) == []
     finally:
         registry.close()

@@ -11,7 +11,7 @@ import glossa.demo
 from glossa.demo import MARKER, demo_adapters, is_due, publish_demo
 from glossa.home import Home
 from madx.loading import load_backbone
-from registry import catalog, versions
+from registry import search, versions
 from registry.registry import Registry
 from tests.support.adapter_folders import write_folder
 from tests.support.tiny import language_checkpoint, make_backbone, task_checkpoint
@@ -62,7 +62,7 @@ def test_a_demo_that_was_published_in_part_is_due_again(registry: Registry, home
     versions.delete_version(registry, "ner", 1)
     assert is_due(registry, home)
     publish_demo(registry, home)
-    assert [adapter.name for adapter in catalog.list_adapters(registry)] == list(demo_adapters())
+    assert [adapter.name for adapter in search.search_adapters(registry).items] == list(demo_adapters())
 
 
 def test_a_home_with_other_adapters_is_left_alone(trained: Glossa, home: Path) -> None:

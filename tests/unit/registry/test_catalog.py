@@ -66,23 +66,6 @@ def test_unknown_and_ambiguous_backbones(registry: Registry) -> None:
     assert ambiguous.value.candidates == (FINGERPRINT, OTHER_FINGERPRINT)
 
 
-def test_lists_by_kind_language_task_and_backbone(registry: Registry) -> None:
-    add_made_backbone(registry, OTHER_FINGERPRINT, "other")
-    publish_made(registry, "sw")
-    publish_made(registry, "yo", key="yo", fingerprint=OTHER_FINGERPRINT)
-    publish_made(registry, "ner", "task", key="ner")
-
-    def names(**filters: str) -> list[str]:
-        return [adapter.name for adapter in catalog.list_adapters(registry, **filters)]  # type: ignore[arg-type]
-
-    assert names() == ["ner", "sw", "yo"]
-    assert names(kind="language") == ["sw", "yo"]
-    assert names(language="swa") == ["sw"]
-    assert names(task="ner") == ["ner"]
-    assert names(fingerprint=OTHER_FINGERPRINT) == ["yo"]
-    assert names(kind="task", fingerprint=OTHER_FINGERPRINT) == []
-
-
 def test_shows_live_versions_and_aliases(registry: Registry) -> None:
     for seed in range(3):
         publish_made(registry, "sw", seed=seed)
@@ -94,10 +77,9 @@ def test_shows_live_versions_and_aliases(registry: Registry) -> None:
     assert shown.production == alias
 
 
-def test_an_adapter_whose_versions_are_all_deleted_is_not_listed(registry: Registry) -> None:
+def test_an_adapter_whose_versions_are_all_deleted_is_not_resolved(registry: Registry) -> None:
     publish_made(registry, "sw")
     versions.delete_version(registry, "sw", 1)
-    assert catalog.list_adapters(registry) == ()
     with pytest.raises(UnknownVersion, match="deleted"):
         resolved(registry, "sw")
 

@@ -16,7 +16,7 @@ from madx.manifest import Digest, digest_of
 from registry import aliases, catalog
 from registry.collect import Report, collect
 from registry.database import hold, now_of
-from registry.errors import Conflict, LeaseLost, StoreUnavailable
+from registry.errors import LeaseLost, StoreUnavailable, WeightsCollected
 from registry.leases import give_up, leased
 from registry.models import AuditRow, LeaseRow, TombstoneRow, VersionRow
 from registry.registry import Registry
@@ -108,7 +108,7 @@ def test_a_deleted_version_gives_up_its_weights_after_the_grace_period(registry:
     report = sweep(registry)
     assert report.purged == ("sw@1",)
     assert [blob.digest for blob in report.marked] == [first.weights_digest]
-    with pytest.raises(Conflict, match="collected"):
+    with pytest.raises(WeightsCollected, match="collected"):
         restore_version(registry, "sw", 1)
     let_pass(registry, GRACE)
     assert [blob.digest for blob in sweep(registry).collected] == [first.weights_digest]

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from madx.errors import GlossaError, InvalidManifest, InvalidWeights
 from madx.manifest import Kind, digest_of, from_bytes, to_bytes
-from registry import catalog, versions
+from registry import catalog, search, versions
 from registry.errors import Conflict, InvalidName, UnknownBackbone, UnknownVersion
 from registry.models import AuditRow
 from registry.publish import publish
@@ -30,7 +30,7 @@ from tests.support.made_adapters import (
 
 
 def assert_nothing_left(registry: Registry) -> None:
-    assert catalog.list_adapters(registry) == ()
+    assert search.search_adapters(registry).items == ()
     assert list(registry.store.list()) == []
     assert isinstance(registry.store, LocalStore)
     assert [path for path in registry.store.root.rglob("*") if path.is_file()] == []

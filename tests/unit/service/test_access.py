@@ -10,10 +10,11 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from starlette.testclient import TestClient
 
-from registry import access
+from registry import access, catalog
 from registry.access import ROLES, Role
 from service.access import role_of
 from service.app import create_app
+from tests.support import tiny
 from tests.support.served import Home
 
 OPEN = {
@@ -292,3 +293,22 @@ def test_no_key_is_ever_logged(keyed: Home, client: TestClient, caplog: pytest.L
     client.get("/v1/tasks", headers={"authorization": "Bearer glossa_wrong"})
     assert shown["authorization"].split("_", 2)[2] not in caplog.text
     assert "glossa_wrong" not in caplog.text
+
+
+def test_a_key_with_a_pattern_replaces_only_its_own_defaults(keyed: Home, client: TestClient) -> None:
+    keyed.publish("sw-b", tiny.language_checkpoint(keyed.loaded, "sw", seed=9))
+    mine, everything = key(keyed, "write", "sw-*"), key(keyed, "write")
+    default = "/v1/defaults/language/sw"
+    assert client.put(default, headers=everything, json={"reference": "sw"}).status_code == 200
+    for refused in (
+        client.put(default, headers=mine, json={"reference": "sw-b"}),
+        client.delete(default, headers=mine),
+    ):
+        assert (refused.status_code, refused.json()["code"]) == (403, "not_allowed")
+    with keyed.registry() as registry:
+        set_to = catalog.get_default(registry, kind="language", key="sw", fingerprint=keyed.loaded.fingerprint)
+    assert set_to is not None
+    assert set_to.name == "sw"
+    assert client.delete(default, headers=everything).status_code == 204
+    assert client.put(default, headers=mine, json={"reference": "sw-b"}).status_code == 200
+    assert client.delete(default, headers=mine).status_code == 204

@@ -114,7 +114,7 @@ def test_a_deleted_version_is_there_until_it_is_collected(own_home: Home, conten
             assert client.request(method, ADDRESS).status_code == 410
         assert client.get(ADDRESS).json()["code"] == "weights_collected"
         refused = client.post("/v1/adapters/ner/versions/1/restore")
-        assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+        assert (refused.status_code, refused.json()["code"]) == (410, "weights_collected")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from madx.errors import NoMaskedLMHead
 from madx.fingerprint import fingerprint
 from madx.loading import load_backbone
 from madx.manifest import digest_of
-from registry import catalog, versions
+from registry import search, versions
 from registry.datasets.errors import BrokenData, UnknownDataSet
 from registry.errors import Conflict, InvalidName
 from tests.support.tiny import language_checkpoint, make_backbone, publish_adapter, register_backbone
@@ -71,7 +71,7 @@ def test_an_interrupted_run_publishes_the_same_weights(tmp_path: Path, place: Wo
     for after in (3, 5, 9):
         with pytest.raises(Interrupted):
             train_language(other, language_spec(text), stop_after(after))
-        assert catalog.list_adapters(other.registry) == ()
+        assert search.search_adapters(other.registry).items == ()
     resumed = train_language(other, language_spec(text), Watcher())
     assert resumed.weights_digest == whole.weights_digest
     assert resumed.manifest.metrics["perplexity"] == whole.manifest.metrics["perplexity"]
