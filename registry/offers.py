@@ -3,12 +3,11 @@
 However many adapters there are, a fixed number of queries; `selection` turns the answer for one into a version.
 """
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from sqlalchemy import ColumnElement, String, and_, cast, func, or_, select, tuple_
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, Select, String, and_, cast, exists, func, or_, select
+from sqlalchemy.orm import Session
 
 from madx.manifest import Kind
 
@@ -52,14 +51,11 @@ def list_offers(registry: Registry, *, kind: Kind, fingerprint: str) -> tuple[Of
     return tuple(_offer(key, fitting.get(key, ()), defaults.get(key)) for key in sorted(keys))
 
 
-def labels_of(registry: Registry, candidates: Iterable[Candidate]) -> tuple[str, ...]:
-    """Those that the heads of any of these have: in the order of the first head that has them, by name."""
-    versions = [(candidate.name, candidate.number) for candidate in candidates]
-    query = (
-        select(LabelRow.label)
-        .where(tuple_(LabelRow.adapter, LabelRow.number).in_(versions))
-        .order_by(LabelRow.adapter, LabelRow.number, LabelRow.position)
-    )
+def labels_of(registry: Registry, *, kind: Kind, key: str, fingerprint: str) -> tuple[str, ...]:
+    """Those that any candidate's head has: in the order of the first head, by name, that has them."""
+    running = _candidates(kind, fingerprint, key=key).subquery("running")
+    mine = and_(LabelRow.adapter == running.c.name, LabelRow.number == running.c.number)
+    query = select(LabelRow.label).join(running, mine).order_by(LabelRow.adapter, LabelRow.position)
     with registry.database.reading() as session:
         return tuple(dict.fromkeys(session.scalars(query)))
 
@@ -71,28 +67,25 @@ def key_column(kind: Kind) -> ColumnElement[str | None]:
 
 def find_candidates(session: Session, kind: Kind, fingerprint: str, *, key: str | None = None) -> tuple[Candidate, ...]:
     """By key and name: what the bare name of each adapter stands for, if that is made for this backbone."""
-    column = key_column(kind)
-    live = aliased(VersionRow)
-    newest = (
-        select(func.max(live.number))
-        .where(live.adapter == AdapterRow.name, *_runs(live, fingerprint))
-        .scalar_subquery()
-    )
-    production = and_(AliasRow.adapter == AdapterRow.name, AliasRow.alias == PRODUCTION)
-    query = (
-        select(column, AdapterRow.name, VersionRow.number)
-        .outerjoin(AliasRow, production)
-        .join(VersionRow, VersionRow.adapter == AdapterRow.name)
-        .where(AdapterRow.kind == kind, *_runs(VersionRow, fingerprint))
-        .where(VersionRow.number == func.coalesce(AliasRow.number, newest))
-    )
-    query = query.where(column.is_not(None) if key is None else column == key)
-    found = [Candidate(key=str(of), name=name, number=number) for of, name, number in session.execute(query)]
+    rows = session.execute(_candidates(kind, fingerprint, key=key))
+    found = [Candidate(key=str(key), name=name, number=number) for key, name, number in rows]
     return tuple(sorted(found, key=lambda candidate: (candidate.key, candidate.name)))
 
 
-def _runs(version: type[VersionRow], fingerprint: str) -> Sequence[ColumnElement[bool]]:
-    return version.deleted_at.is_(None), version.fingerprint == fingerprint
+def _candidates(kind: Kind, fingerprint: str, *, key: str | None) -> Select[str | None, str, int]:
+    """Key, name and number. Written so that every database begins at the few adapters and not at their versions."""
+    column = key_column(kind)
+    production = select(AliasRow.number).where(AliasRow.adapter == AdapterRow.name, AliasRow.alias == PRODUCTION)
+    runs = VersionRow.deleted_at.is_(None), VersionRow.fingerprint == fingerprint
+    newest = select(func.max(VersionRow.number)).where(VersionRow.adapter == AdapterRow.name, *runs)
+    number = func.coalesce(production.scalar_subquery(), newest.scalar_subquery())
+    named = (
+        select(column.label("key"), AdapterRow.name.label("name"), number.label("number"))
+        .where(AdapterRow.kind == kind, column.is_not(None) if key is None else column == key)
+        .subquery("named")
+    )
+    version = exists().where(VersionRow.adapter == named.c.name, VersionRow.number == named.c.number, *runs)
+    return select(named.c.key, named.c.name, named.c.number).where(version)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +101,8 @@ def _defaults(session: Session, kind: Kind, fingerprint: str) -> dict[str, _Defa
     """By key."""
     alias = and_(AliasRow.adapter == DefaultRow.adapter, AliasRow.alias == DefaultRow.selector)
     selected = or_(VersionRow.number == AliasRow.number, cast(VersionRow.number, String) == DefaultRow.selector)
-    version = and_(VersionRow.adapter == DefaultRow.adapter, *_runs(VersionRow, fingerprint), selected)
+    runs = VersionRow.deleted_at.is_(None), VersionRow.fingerprint == fingerprint
+    version = and_(VersionRow.adapter == DefaultRow.adapter, *runs, selected)
     query = (
         select(DefaultRow.key, DefaultRow.adapter, DefaultRow.selector, VersionRow.number)
         .outerjoin(AliasRow, alias)

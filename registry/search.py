@@ -4,9 +4,9 @@ Manifests are never read here: what a list shows has columns of its own.
 """
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, and_, exists, func, select, tuple_
+from sqlalchemy import ColumnElement, Row, and_, exists, func, select
 from sqlalchemy.orm import Session
 
 from madx.manifest import Digest, Kind, canonical_language
@@ -18,6 +18,7 @@ from .registry import Registry
 from .rows import alias_of
 from .selection import find_adapter
 from .values import AdapterSummary, Alias, Page, VersionSummary
+from .wanted import wanted_versions
 
 _TAG_PREFIXES = ("", "B-", "I-", "E-", "S-", "L-", "U-")  # of the tagging schemes IOB2, IOBES and BILOU
 _SUMMARY = (
@@ -30,7 +31,6 @@ _SUMMARY = (
     VersionRow.created_at,
     VersionRow.deleted_at,
 )
-_IDENTITY = tuple_(VersionRow.adapter, VersionRow.number)
 _Numbered = tuple[str, int]
 
 
@@ -52,8 +52,7 @@ def search_adapters(
     of versions is said of those that fit. Raises `InvalidCursor`, and `InvalidConfig` where `language` is no tag.
     """
     language = None if language is None else canonical_language(language)
-    fits = _fitting(fingerprint, label)
-    query = select(AdapterRow).where(exists().where(VersionRow.adapter == AdapterRow.name, *fits))
+    query = select(AdapterRow)
     for column, value in ((AdapterRow.kind, kind), (AdapterRow.language, language), (AdapterRow.task, task)):
         if value is not None:
             query = query.where(column == value)
@@ -64,8 +63,10 @@ def search_adapters(
         query = query.where(AdapterRow.name > position_of(cursor, str, *filters))
     size = _bounded(limit)
     with registry.database.reading() as session:
-        rows = session.scalars(query.order_by(AdapterRow.name).limit(size + 1)).all()
-        items = _summaries(session, rows[:size], fits)
+        labels = None if label is None else _meant(session, label)
+        query = query.where(_has_fitting(fingerprint, labels)).order_by(AdapterRow.name)
+        rows = session.scalars(query.limit(size + 1)).all() if labels != [] else []
+        items = _summaries(session, rows[:size], _fitting(fingerprint, labels))
     last = rows[size - 1].name if len(rows) > size else None
     return Page(items=items, next_cursor=None if last is None else cursor_at(last, *filters))
 
@@ -92,34 +93,65 @@ def list_versions(
     size = _bounded(limit)
     with registry.database.reading() as session:
         find_adapter(session, name)
-        found = _version_summaries(session, *conditions, limit=size + 1)
-    last = found[size - 1].number if len(found) > size else None
-    return Page(items=found[:size], next_cursor=None if last is None else cursor_at(last, *filters))
+        query = select(*_SUMMARY).where(*conditions).order_by(VersionRow.number.desc()).limit(size + 1)
+        rows = session.execute(query).all()
+        items = _version_summaries(session, rows[:size])
+    return Page(items=items, next_cursor=cursor_at(items[-1].number, *filters) if len(rows) > size else None)
 
 
 def _bounded(limit: int) -> int:
     return max(1, min(limit, MOST_PER_PAGE))
 
 
-def _fitting(fingerprint: str | None, label: str | None) -> Sequence[ColumnElement[bool]]:
-    fits: list[ColumnElement[bool]] = [VersionRow.deleted_at.is_(None)]
-    if fingerprint is not None:
-        fits.append(VersionRow.fingerprint == fingerprint)
-    if label is not None:
-        mine = and_(LabelRow.adapter == VersionRow.adapter, LabelRow.number == VersionRow.number)
-        fits.append(exists().where(mine, LabelRow.label.in_([f"{tag}{label}" for tag in _TAG_PREFIXES])))
-    return fits
+def _meant(session: Session, label: str) -> list[str]:
+    """Of the forms that a label may have, those that some head has."""
+    forms = [f"{tag}{label}" for tag in _TAG_PREFIXES]
+    there = session.execute(select(*(exists().where(LabelRow.label == form) for form in forms))).one()
+    return [form for form, is_there in zip(forms, there, strict=True) if is_there]
+
+
+def _has_fitting(fingerprint: str | None, labels: Sequence[str] | None) -> ColumnElement[bool]:
+    """Of an adapter. Begins at its labels where some are asked for: SQLite looks in the order that is written."""
+    runs = _running(fingerprint)
+    if labels is None:
+        return exists().where(VersionRow.adapter == AdapterRow.name, *runs)
+    version = exists().where(VersionRow.adapter == LabelRow.adapter, VersionRow.number == LabelRow.number, *runs)
+    return exists().where(LabelRow.adapter == AdapterRow.name, LabelRow.label.in_(labels), version)
+
+
+def _fitting(fingerprint: str | None, labels: Sequence[str] | None) -> Sequence[ColumnElement[bool]]:
+    """Of a version."""
+    runs = _running(fingerprint)
+    if labels is None:
+        return runs
+    mine = and_(LabelRow.adapter == VersionRow.adapter, LabelRow.number == VersionRow.number)
+    # No EXISTS, which PostgreSQL would make a join of, in an order that can take it fifty times as long.
+    first = select(LabelRow.position).where(mine, LabelRow.label.in_(labels)).limit(1)
+    return [*runs, first.scalar_subquery().is_not(None)]
+
+
+def _running(fingerprint: str | None) -> Sequence[ColumnElement[bool]]:
+    live = VersionRow.deleted_at.is_(None)
+    return [live] if fingerprint is None else [live, VersionRow.fingerprint == fingerprint]
 
 
 def _summaries(
     session: Session, adapters: Sequence[AdapterRow], fits: Sequence[ColumnElement[bool]]
 ) -> tuple[AdapterSummary, ...]:
+    if not adapters:
+        return ()
     names = [adapter.name for adapter in adapters]
-    counting = select(VersionRow.adapter, func.count(), func.max(VersionRow.number))
-    counted = counting.where(VersionRow.adapter.in_(names), *fits).group_by(VersionRow.adapter)
-    numbers = {name: (count, newest) for name, count, newest in session.execute(counted)}
-    pairs = [(name, newest) for name, (_, newest) in numbers.items()]
-    newest = {version.name: version for version in _version_summaries(session, _IDENTITY.in_(pairs))}
+    newest = (
+        select(VersionRow.adapter, func.count().label("num_versions"), func.max(VersionRow.number).label("number"))
+        .where(VersionRow.adapter.in_(names), *fits)
+        .group_by(VersionRow.adapter)
+        .limit(len(names))  # There cannot be more, and PostgreSQL would expect so many that it read all versions.
+        .subquery("newest")
+    )
+    mine = and_(VersionRow.adapter == newest.c.adapter, VersionRow.number == newest.c.number)
+    rows = session.execute(select(*_SUMMARY, newest.c.num_versions).join(newest, mine)).all()
+    counts = {row.adapter: row.num_versions for row in rows}
+    versions = {version.name: version for version in _version_summaries(session, rows)}
     aliases = _aliases(session, names)
     return tuple(
         AdapterSummary(
@@ -128,21 +160,16 @@ def _summaries(
             language=adapter.language,
             task=adapter.task,
             created_at=adapter.created_at,
-            num_versions=numbers[adapter.name][0],
-            newest=newest[adapter.name],
+            num_versions=counts[adapter.name],
+            newest=versions[adapter.name],
             aliases=aliases.get(adapter.name, ()),
         )
         for adapter in adapters
-        if adapter.name in newest
+        if adapter.name in versions
     )
 
 
-def _version_summaries(
-    session: Session, *conditions: ColumnElement[bool], limit: int | None = None
-) -> tuple[VersionSummary, ...]:
-    """Newest first, by name."""
-    query = select(*_SUMMARY).where(*conditions).order_by(VersionRow.adapter, VersionRow.number.desc()).limit(limit)
-    rows = session.execute(query).all()
+def _version_summaries(session: Session, rows: Sequence[Row[*tuple[Any, ...]]]) -> tuple[VersionSummary, ...]:
     labels = _labels(session, [(row.adapter, row.number) for row in rows])
     return tuple(
         VersionSummary(
@@ -162,8 +189,9 @@ def _version_summaries(
 
 def _labels(session: Session, versions: Sequence[_Numbered]) -> dict[_Numbered, list[str]]:
     """In the order of the head."""
-    query = select(LabelRow.adapter, LabelRow.number, LabelRow.label)
-    query = query.where(tuple_(LabelRow.adapter, LabelRow.number).in_(list(versions))).order_by(LabelRow.position)
+    wanted = wanted_versions(session, versions)
+    mine = and_(LabelRow.adapter == wanted.c.adapter, LabelRow.number == wanted.c.number)
+    query = select(LabelRow.adapter, LabelRow.number, LabelRow.label).join(wanted, mine).order_by(LabelRow.position)
     found: dict[_Numbered, list[str]] = {}
     for name, number, label in session.execute(query):
         found.setdefault((name, number), []).append(label)

@@ -6,9 +6,9 @@ from typing import Any
 
 from langcodes import Language
 
-from madx.manifest import Kind
+from madx.manifest import Kind, Manifest
 from registry import offers, versions
-from registry.offers import Candidate, Offer
+from registry.offers import Offer
 
 from .state import Server
 from .tasks import fill_mask, ner
@@ -45,20 +45,29 @@ def tasks(server: Server) -> list[Item]:
 
 
 def _ner(server: Server, offer: Offer, code: str | None) -> Item:
-    running = offer.candidates if offer.chosen is None else (offer.chosen,)
-    parameters: Item = {} if offer.chosen is not None else {"adapter": running[0].reference}
-    needs_language = _swaps(server, running[0])
+    """Shows what runs by default, else all that could, of which the example names the first."""
+    running = offer.chosen or offer.candidates[0]
+    manifest = versions.get_version(server.registry, running.name, running.number).manifest
+    parameters: Item = {} if offer.chosen is not None else {"adapter": running.reference}
+    needs_language = manifest.composition is not None and manifest.composition.language == "swapped"
     if needs_language:
         parameters |= {"language_adapter": None} if code is None else {"language": code}
     example: Item = {"inputs": "Amina Juma works in Nairobi."}
     return {
         "task": ner.NAME,
-        "labels": list(offers.labels_of(server.registry, running)),
+        "labels": _labels(server, offer, manifest),
         "adapters": [candidate.reference for candidate in offer.candidates],
         "default": _default(offer),
         "needs_language": needs_language,
         "example": example | ({"parameters": parameters} if parameters else {}),
     }
+
+
+def _labels(server: Server, offer: Offer, running: Manifest) -> list[str]:
+    if offer.chosen is not None:
+        return [] if running.head is None else list(running.head.labels)
+    found = offers.labels_of(server.registry, kind="task", key=offer.key, fingerprint=server.loaded.fingerprint)
+    return list(found)
 
 
 def _fill_mask(server: Server, code: str | None) -> Item:
@@ -77,11 +86,6 @@ def _fill_mask(server: Server, code: str | None) -> Item:
 
 def _default(offer: Offer) -> str | None:
     return None if offer.chosen is None else offer.chosen.reference
-
-
-def _swaps(server: Server, candidate: Candidate) -> bool:
-    composition = versions.get_version(server.registry, candidate.name, candidate.number).manifest.composition
-    return composition is not None and composition.language == "swapped"
 
 
 def _offers(server: Server, kind: Kind) -> tuple[Offer, ...]:

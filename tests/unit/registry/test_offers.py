@@ -94,11 +94,12 @@ def test_what_is_deleted_runs_no_more(stocked: Registry) -> None:
 
 
 def test_labels_are_those_of_all_heads(stocked: Registry) -> None:
-    (ner,) = offers.list_offers(stocked, kind="task", fingerprint=FINGERPRINT)
-    (ha, _) = offers.list_offers(stocked, kind="language", fingerprint=FINGERPRINT)
-    assert offers.labels_of(stocked, [*ha.candidates, *ner.candidates]) == ("O", "B-PER", "I-PER")
-    assert offers.labels_of(stocked, ha.candidates) == ()
-    assert offers.labels_of(stocked, ()) == ()
+    def labels(kind: Kind, key: str, fingerprint: str = FINGERPRINT) -> tuple[str, ...]:
+        return offers.labels_of(stocked, kind=kind, key=key, fingerprint=fingerprint)
+
+    publish_made(stocked, "ner-b", "task", key="ner", seed=1)
+    assert labels("task", "ner") == ("O", "B-PER", "I-PER")
+    assert labels("task", "ner", OTHER_FINGERPRINT) == labels("language", "ha") == labels("task", "pos") == ()
 
 
 def test_what_is_no_language_is_refused_where_a_default_is_looked_for(registry: Registry) -> None:
