@@ -131,7 +131,7 @@ def _names() -> Iterator[Attack]:
 
 
 def _fields() -> Iterator[Attack]:
-    for what, changes in {
+    broken: dict[str, dict[str, Any]] = {
         "a foreign field": {"more": 1},
         "negative dimensions": {"shape": [-1, -2]},
         "true as a dimension": {"shape": [True, 2]},
@@ -151,13 +151,16 @@ def _fields() -> Iterator[Attack]:
         "a fraction as an offset": {"data_offsets": [0.0, 8.0]},
         "texts as offsets": {"data_offsets": ["0", "8"]},
         "offsets that are no list": {"data_offsets": "08"},
-    }.items():
+    }
+    for what, changes in broken.items():
         yield _attack(what, "not_safetensors", {"a": entry(**changes)})
     for field in ("dtype", "shape", "data_offsets"):
         yield _attack(f"no {field}", "not_safetensors", {"a": {k: v for k, v in entry().items() if k != field}})
-    for value in (None, 1, "F32", [], [entry()], {}):
+    values: tuple[Any, ...] = (None, 1, "F32", [], [entry()], {})
+    for value in values:
         yield _attack(f"tensor that is {json.dumps(value)[:8]}", "not_safetensors", {"a": value})
-    for metadata in (None, 1, "a", [], {"a": 1}, {"a": None}, {"a": {"b": "c"}}, {"a": ["b"]}, {"a": True}):
+    wrong: tuple[Any, ...] = (None, 1, "a", [], {"a": 1}, {"a": None}, {"a": {"b": "c"}}, {"a": ["b"]}, {"a": True})
+    for metadata in wrong:
         told = f"metadata {json.dumps(metadata)}"
         yield _attack(told, "not_safetensors", {"__metadata__": metadata, "a": entry()})
     for dtype in ("F64", "I8", "I64", "BOOL", "F8_E4M3", "F4", "C64", "f32", "float32", "F32 ", "", "O", "\0", "<f4"):
