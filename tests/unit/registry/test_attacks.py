@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from madx.errors import GlossaError
 from madx.manifest import to_bytes
 from registry.models import Table
-from registry.publish import prepare, publish
+from registry.publish import prepare, publish, too_long
 from registry.registry import Registry, open_registry
 from registry.weights_gate import check_header
 from registry.weights_header import header_end
@@ -82,8 +82,10 @@ def test_is_refused_as_it_arrives(attack: Attack, attacked: Registry, tmp_path: 
 
     def arrive() -> None:
         prepared = prepare(attacked, manifest, name="attacked")
-        begun = io.BytesIO(weights[: header_end(weights)])
-        check_header(begun, prepared.expected, file_bytes=prepared.manifest.weights.size_bytes)
+        begun, named_bytes = weights[: header_end(weights)], prepared.manifest.weights.size_bytes
+        if len(begun) > named_bytes:  # what comes is staged first, and no more than that
+            raise too_long(prepared)
+        check_header(io.BytesIO(begun), prepared.expected, file_bytes=named_bytes)
         publish(attacked, manifest, written(tmp_path / "weights", weights), name="attacked")
 
     with pytest.raises(GlossaError) as caught:
