@@ -1,0 +1,1 @@
+"""A registry with very many versions in it, and what people ask of one."""
