@@ -80,7 +80,7 @@ def translated(name: str) -> Iterator[None]:
     """What the driver reports about the database, in words that say what to do. Broken constraints are our own bugs."""
     try:
         yield
-    except DataError as error:
+    except (DataError, UnicodeEncodeError) as error:
         raise InvalidName("a value holds a character or a number that the database cannot keep") from error
     except DBAPIError as error:
         if type(error) not in (OperationalError, DatabaseError) and not error.connection_invalidated:
