@@ -23,7 +23,7 @@ from madx.shapes import Shape
 from registry import aliases
 from registry.collect import collect
 from registry.database import migrate
-from registry.errors import Conflict
+from registry.errors import Conflict, WeightsCollected
 from registry.fsck import fsck
 from registry.gatekeeper import Gatekeeper
 from registry.registry import Registry
@@ -157,7 +157,7 @@ class RegistryMachine(RuleBasedStateMachine):
         name, number = data.draw(st.sampled_from(sorted(self.seeds.keys() - self.live)))
         try:
             restore_version(self.registry, name, number)
-        except Conflict:
+        except WeightsCollected:
             return
         self.live.add((name, number))
 
