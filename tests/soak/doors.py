@@ -9,7 +9,7 @@ from typing import Protocol
 import httpx
 
 from registry import aliases, versions
-from registry.errors import Conflict, UnknownVersion
+from registry.errors import UnknownVersion, WeightsCollected
 from registry.publish import publish
 from registry.registry import Registry
 
@@ -67,7 +67,7 @@ class RegistryDoor:
     def restore(self, name: str, number: int) -> bool:
         try:
             versions.restore_version(self._registry, name, number)
-        except Conflict:
+        except WeightsCollected:
             return False
         return True
 
