@@ -90,7 +90,7 @@ def show_version(
     summary="A version's manifest, byte for byte",
     response_class=Response,
     responses={
-        200: {"content": {"application/json": {"schema": {"type": "object"}}}},
+        200: {"content": _JSON},
         **_UNCHANGED,
         **problems(*_UNKNOWN),
     },
