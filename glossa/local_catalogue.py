@@ -108,9 +108,7 @@ class LocalCatalogue:
         catalog.set_default(self.registry, reference, fingerprint=version.fingerprint)
 
     def clear_default(self, version: Version) -> None:
-        key = version.language or version.task
-        assert key is not None
-        catalog.clear_default(self.registry, kind=version.kind, key=key, fingerprint=version.fingerprint)
+        catalog.clear_default(self.registry, kind=version.kind, key=version.key, fingerprint=version.fingerprint)
 
     def backbones(self) -> tuple[Backbone, ...]:
         return catalog.list_backbones(self.registry)

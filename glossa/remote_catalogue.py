@@ -93,12 +93,10 @@ class RemoteCatalogue:
         return tuple(wire.move_of(item) for item in items)
 
     def set_default(self, reference: AdapterRef, version: Version) -> None:
-        kind, key = _place(version)
-        self.client.catalogue.set_default(kind, key, str(reference), fingerprint=version.fingerprint)
+        self.client.catalogue.set_default(version.kind, version.key, str(reference), fingerprint=version.fingerprint)
 
     def clear_default(self, version: Version) -> None:
-        kind, key = _place(version)
-        self.client.catalogue.clear_default(kind, key, fingerprint=version.fingerprint)
+        self.client.catalogue.clear_default(version.kind, version.key, fingerprint=version.fingerprint)
 
     def backbones(self) -> tuple[Backbone, ...]:
         return tuple(wire.backbone_of(item) for item in self.client.catalogue.backbones())
@@ -123,9 +121,3 @@ class RemoteCatalogue:
             created_at=summary.created_at,
             deleted_at=summary.deleted_at,
         )
-
-
-def _place(version: Version) -> tuple[str, str]:
-    key = version.language or version.task
-    assert key is not None
-    return version.kind, key

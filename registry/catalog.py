@@ -168,12 +168,10 @@ def set_default(
         find_backbone(session, fingerprint)
         find_adapter(session, reference.name, lock=True)  # so that the version is not deleted meanwhile
         version = find_version(session, reference, fingerprint)
-        key = version.language if version.kind == "language" else version.task
-        assert key is not None
         now = datetime.now(UTC)
-        place = {"kind": version.kind, "key": key, "fingerprint": fingerprint}
+        place = {"kind": version.kind, "key": version.key, "fingerprint": fingerprint}
         insert_if_absent(session, DefaultRow, place | {"adapter": reference.name, "set_at": now})
-        row = session.get_one(DefaultRow, (version.kind, key, fingerprint), with_for_update=True)
+        row = session.get_one(DefaultRow, (version.kind, version.key, fingerprint), with_for_update=True)
         check_name(row.adapter)
         row.adapter, row.selector, row.set_at = reference.name, reference.selector, now
         journal.record(
@@ -182,7 +180,7 @@ def set_default(
             action="default.set",
             subject=str(reference),
             to_digest=version.manifest_digest,
-            key=key,
+            key=version.key,
             fingerprint=fingerprint,
         )
     return version

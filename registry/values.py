@@ -44,6 +44,13 @@ class Version:
     def reference(self) -> str:
         return f"{self.name}@{self.number}"
 
+    @property
+    def key(self) -> str:
+        """The language or task that it runs for; a task adapter may have a language, too."""
+        key = self.language if self.kind == "language" else self.task
+        assert key is not None
+        return key
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alias:

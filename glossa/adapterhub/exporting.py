@@ -82,7 +82,8 @@ def _name(version: Version) -> str:
     """Its name where it came from, else its language or its name here, in a form that AdapterHub's modules can have."""
     import torch
 
-    name = str(_origin(version.manifest).get(ORIGIN_NAME) or version.language or version.name).replace(".", "-")
+    ours = version.key if version.kind == "language" else version.name
+    name = str(_origin(version.manifest).get(ORIGIN_NAME) or ours).replace(".", "-")
     # There an adapter is an attribute of a module, which has some of these already: Tongan is "to".
     return f"{name}-adapter" if hasattr(torch.nn.ModuleDict(), name) else name
 

@@ -95,13 +95,12 @@ def default(reference: str, clear: bool, server: str | None, json_output: bool) 
             catalogue.clear_default(version)
         else:
             catalogue.set_default(parsed, version)
-    key = version.language or version.task
-    item = {"kind": version.kind, "key": key, "fingerprint": version.fingerprint}
+    item: dict[str, str | None] = {"kind": version.kind, "key": version.key, "fingerprint": version.fingerprint}
     if clear:
-        text = f"{version.kind} {key}: no default any more"
+        text = f"{version.kind} {version.key}: no default any more"
         item |= {"reference": None, "runs": None}
     else:
-        text = f"{version.kind} {key}: {parsed} (now {version.reference})"
+        text = f"{version.kind} {version.key}: {parsed} (now {version.reference})"
         item |= {"reference": str(parsed), "runs": version.reference}
     if json_output:
         echo_json(item)

@@ -55,7 +55,7 @@ def list_(
         (
             entry.name,
             entry.kind,
-            entry.language or entry.task,
+            entry.task or entry.language,
             entry.num_versions,
             entry.newest.reference,
             ",".join(f"{alias}={number}" for alias, number in entry.aliases.items()),

@@ -142,7 +142,7 @@ def _word_embeddings() -> "WordEmbeddings":
 
 def _summary(manifest: Manifest) -> str:
     config, head = manifest.config, manifest.head
-    parts = [f"{manifest.kind} adapter for {manifest.language or manifest.task}", f"reduction {config.reduction:g}"]
+    parts = [f"{manifest.kind} adapter for {manifest.task or manifest.language}", f"reduction {config.reduction:g}"]
     parts.append(config.non_linearity)
     if config.invertible is not None:
         parts.append("invertible")

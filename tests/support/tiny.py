@@ -149,12 +149,13 @@ def task_checkpoint(
     loaded: LoadedBackbone,
     *,
     task: str = "ner",
+    language: str | None = None,
     labels: Sequence[str] = NER_LABELS,
     config: AdapterConfig | None = None,
     composition: Composition | None = None,
     seed: int = 0,
 ) -> tuple[bytes, bytes]:
-    """Manifest and weights of a task adapter with a tagging head, as bytes."""
+    """Manifest and weights of a task adapter with a tagging head, as bytes; `language` if it names one."""
     config = task_config(reduction=4) if config is None else config
     head = HeadConfig(type="tagging", labels=tuple(labels))
     weights = to_safetensors(make_adapter(loaded.config, config, head=head, seed=seed))
@@ -164,6 +165,7 @@ def task_checkpoint(
         head=head,
         composition=Composition() if composition is None else composition,
         task=task,
+        language=language,
         backbone=BackboneRef(name=loaded.name, fingerprint=loaded.fingerprint),
         weights=WeightsRef(digest=digest_of(weights), size_bytes=len(weights)),
         method="madx",

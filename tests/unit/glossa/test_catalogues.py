@@ -7,7 +7,7 @@ import pytest
 
 from glossa.catalogues import AdapterEntry, Catalogue, Filters, Transfer
 from glossa.client import Client
-from glossa.folders import AdapterFolder
+from glossa.folders import AdapterFolder, read_folder
 from glossa.local_catalogue import LocalCatalogue
 from glossa.remote_catalogue import RemoteCatalogue
 from glossa.upload_memory import FileUploadMemory
@@ -178,6 +178,17 @@ class CatalogueContract:
         with self.refused("no_default"):
             catalogue.clear_default(version)
         catalogue.delete("ner", 2)
+
+    def test_a_task_adapter_that_names_a_language_is_the_default_of_its_task(
+        self, catalogue: Catalogue, home: Home, tmp_path: Path
+    ) -> None:
+        folder = write_folder(tmp_path / "ner-en", *task_checkpoint(home.loaded, language="en", seed=5))
+        version = catalogue.publish("ner-en", read_folder(folder), SILENT).version
+        assert (version.language, version.task) == ("en", "ner")
+        catalogue.set_default(parse_reference("ner-en"), version)
+        catalogue.clear_default(version)
+        with self.refused("no_default"):
+            catalogue.clear_default(version)
 
     def test_lineage(self, catalogue: Catalogue, home: Home) -> None:
         found = catalogue.lineage("ner", 1)
