@@ -14,6 +14,7 @@ from ..conditions import precondition_of, quoted
 from ..items import AliasItem, AliasMoveItem, AliasName, ItemPage, Name, alias_item, move_item
 from ..responses import problems
 from ..schemas import Strict
+from ..sent import SENT_CODES, described, sent
 from ..state import server_of
 
 router = APIRouter(prefix="/v1/adapters/{name}/aliases", tags=["aliases"])
@@ -21,7 +22,7 @@ Reader = Annotated[Caller, requires("read")]
 Writer = Annotated[Caller, requires("write")]
 IfMatch = Annotated[str | None, Header(description='the tag that was read, like `"3"`, or `*`')]
 IfNoneMatch = Annotated[str | None, Header(description="`*`: only if there is no such alias")]
-_MOVING = ("precondition_failed", "precondition_required", "too_large", "invalid")
+_MOVING = ("precondition_failed", "precondition_required", "invalid")
 
 
 class AliasRequest(Strict):
@@ -54,16 +55,17 @@ def get_alias(name: Name, alias: AliasName, request: Request, response: Response
     summary="Point an alias at a version",
     responses={
         201: {"model": AliasItem, "description": "There was no such alias"},
-        **problems("unknown_adapter", "unknown_version", *_MOVING),
+        **problems("unknown_adapter", "unknown_version", *_MOVING, *SENT_CODES),
     },
+    openapi_extra=described(AliasRequest),
 )
 def set_alias(
     name: Name,
     alias: AliasName,
-    asked: AliasRequest,
     request: Request,
     response: Response,
     caller: Writer,
+    asked: Annotated[AliasRequest, sent(AliasRequest)],
     if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
 ) -> AliasItem:

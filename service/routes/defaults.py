@@ -18,6 +18,7 @@ from ..access import Caller, requires
 from ..errors import InvalidRequest
 from ..responses import problems
 from ..schemas import Strict
+from ..sent import SENT_CODES, described, sent
 from ..state import Server, server_of
 
 router = APIRouter(prefix="/v1/defaults/{kind}/{key}", tags=["defaults"])
@@ -54,11 +55,14 @@ class DefaultItem(BaseModel):
         "unknown_backbone",
         "unknown_version",
         "wrong_backbone",
-        "too_large",
         "invalid",
+        *SENT_CODES,
     ),
+    openapi_extra=described(DefaultRequest),
 )
-def set_default(kind: Kind, key: Key, asked: DefaultRequest, request: Request, caller: Writer) -> DefaultItem:
+def set_default(
+    kind: Kind, key: Key, request: Request, caller: Writer, asked: Annotated[DefaultRequest, sent(DefaultRequest)]
+) -> DefaultItem:
     """The adapter must be of that kind, and of that language or task. A key with a pattern replaces only its own."""
     server = server_of(request)
     reference = _reference(asked.reference)

@@ -16,6 +16,7 @@ from ..idempotency import IdempotencyKey, once
 from ..items import Cursor, ItemPage, Limit, Name, Number
 from ..responses import problems
 from ..schemas import Strict
+from ..sent import SENT_CODES, described, sent
 from ..state import server_of
 
 router = APIRouter(prefix="/v1/adapters/{name}/versions/{version}/evaluations", tags=["evaluations"])
@@ -78,14 +79,15 @@ def evaluations(
     summary="Add a score to a version",
     status_code=201,
     response_model=EvaluationItem,
-    responses=problems(*_UNKNOWN, "in_progress", "idempotency_mismatch", "too_large"),
+    responses=problems(*_UNKNOWN, "in_progress", "idempotency_mismatch", *SENT_CODES),
+    openapi_extra=described(EvaluationRequest),
 )
 async def add_evaluation(
     name: Name,
     version: Number,
-    asked: EvaluationRequest,
     request: Request,
     caller: Annotated[Caller, requires("write")],
+    asked: Annotated[EvaluationRequest, sent(EvaluationRequest)],
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     caller.check_name(name)

@@ -17,6 +17,7 @@ from ..idempotency import IdempotencyKey
 from ..items import Cursor, ItemPage, Limit
 from ..responses import problems
 from ..schemas import Strict
+from ..sent import SENT_CODES, described, sent
 from ..state import server_of
 
 router = APIRouter(prefix="/v1/keys", tags=["access"])
@@ -47,10 +48,18 @@ class NewKeyItem(KeyItem):
 
 
 @router.post(
-    "", operation_id="create_key", summary="Make a key", status_code=201, responses=problems("invalid", "too_large")
+    "",
+    operation_id="create_key",
+    summary="Make a key",
+    status_code=201,
+    responses=problems("invalid", *SENT_CODES),
+    openapi_extra=described(KeyRequest),
 )
 def create_key(
-    asked: KeyRequest, request: Request, caller: Admin, idempotency_key: IdempotencyKey = None
+    request: Request,
+    caller: Admin,
+    asked: Annotated[KeyRequest, sent(KeyRequest)],
+    idempotency_key: IdempotencyKey = None,
 ) -> NewKeyItem:
     """Its text is in the answer, and can be shown by nobody afterwards: so the answer is never given again."""
     if idempotency_key is not None:

@@ -60,6 +60,16 @@ def test_every_route_asks_for_a_role_but_the_open_ones(home: Home) -> None:
     assert {asked_of(route) for route in routes} == {None, *ROLES}
 
 
+def test_no_body_is_read_before_the_key(client: TestClient, keyed: Home) -> None:
+    """Nor parsed: what is no JSON is no news to who has no key, and too much of it no work."""
+    for route in routes_of(create_app(keyed.settings())):
+        for method in {"POST", "PUT", "PATCH"} & (route.methods or set()):
+            path = re.sub(r"{[^}]*}", "none", route.path or "")
+            for body in (b"{", b" " * (9 << 20)):
+                answer = client.request(method, path, content=body, headers={"content-type": "application/json"})
+                assert answer.status_code == 401, (method, path)
+
+
 def test_role_by_route(keyed: Home, client: TestClient) -> None:
     """Each route with each role and with none. What comes after the door (404, 422, ...) is other tests' business."""
     keys = {role: key(keyed, role) for role in ROLES}

@@ -77,7 +77,7 @@ def test_a_repeated_request_adds_one_score(served: TestClient, own_home: Home) -
         ({"dataset": ""}, "dataset"),
         ({"split": "a\x00"}, "split"),
         ({"dataset_digest": "x"}, "dataset_digest"),
-        ({"language": "\ud800"}, "language"),
+        ({"language": "\ud800"}, "body"),  # half of a pair: no text, and so no JSON
         ({"language": ""}, "language"),
         ({"language_adapter": "sw"}, "language_adapter"),
         ({"detail": {"labels": ["O"]}}, "detail.labels"),

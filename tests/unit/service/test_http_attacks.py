@@ -218,6 +218,16 @@ class TestBodies:
             status, body = answer_of(connection)
         assert (status, code(body)) == (408, "upload_idle")
 
+    @pytest.mark.parametrize(
+        "line",
+        ["POST /v1/keys", "PUT /v1/adapters/sw/aliases/x", "PUT /v1/defaults/language/sw"],
+    )
+    def test_json_that_stops(self, strict: LiveServer, line: str) -> None:
+        with strict.connect() as connection:
+            connection.sendall(f"{line} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{{".encode())
+            status, body = answer_of(connection)
+        assert (status, code(body)) == (408, "upload_idle")
+
     def test_a_client_that_leaves(self, strict: LiveServer, attacked: Home) -> None:
         manifest, weights = tiny.language_checkpoint(attacked.loaded, "yo", seed=21)
         body = PART + manifest + b'\r\n--x\r\nContent-Disposition: form-data; name="weights"\r\n\r\n' + weights
