@@ -136,11 +136,12 @@ def _check_unnamed(
         if digest in survey.named:
             continue
         yield Finding(
-            code="orphan", subject=digest, message="no version names it; collection takes it", is_broken=False
+            code="orphan", subject=digest, message="no version names it; `glossa gc --delete` takes it", is_broken=False
         )
         found = _damage(registry, blob, blob, survey, quick=quick)
         if found is not None and found[0] != "blob_missing":
-            yield Finding(code="orphan_corrupt", subject=digest, message=f"no version names it and it {found[1]}")
+            message = f"no version names these bytes, which {found[1]}; `glossa fsck --repair` deletes them"
+            yield Finding(code="orphan_corrupt", subject=digest, message=message)
 
 
 def _damage(

@@ -18,6 +18,8 @@ from .lineage import LineageRows, lineage_rows, stored_lineage
 from .models import AdapterRow, AliasMoveRow, AliasRow, AuditRow, DefaultRow, VersionRow
 
 _AT_ONCE = 500
+_RESTORE = "restore the database from a backup"
+_WHO_WRITES = "find out who writes to the database"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,7 @@ def check_adapter(session: Session, adapter: AdapterRow, versions: Sequence[Vers
         yield Finding(
             code="number_gap",
             subject=adapter.name,
-            message=f"versions {', '.join(map(str, lacking))} have no row: somebody deleted rows by hand",
+            message=f"versions {', '.join(map(str, lacking))} have no row: somebody deleted rows by hand; {_RESTORE}",
         )
     lineage = stored_lineage(session, adapter.name)
     for row in versions:
@@ -62,19 +64,19 @@ def _check_version(adapter: AdapterRow, row: VersionRow, lineage: LineageRows | 
         yield Finding(
             code="manifest_digest",
             subject=reference,
-            message=f"its manifest does not have digest {row.manifest_digest}; publish it under another name",
+            message=f"its manifest does not have digest {row.manifest_digest}; {_RESTORE}",
         )
     try:
         manifest = from_bytes(row.manifest)
     except GlossaError as error:
-        yield Finding(code="manifest_unreadable", subject=reference, message=str(error))
+        yield Finding(code="manifest_unreadable", subject=reference, message=f"{error}; {_RESTORE}")
         return
     differing = _differing(adapter, row, manifest)
     if differing:
         yield Finding(
             code="manifest_differs",
             subject=reference,
-            message=f"its row has another {', '.join(differing)} than its manifest",
+            message=f"its row has another {', '.join(differing)} than its manifest; {_RESTORE}",
         )
     if (lineage or LineageRows()) != lineage_rows(manifest):
         yield Finding(
@@ -108,7 +110,9 @@ def _check_published(session: Session, versions: Sequence[VersionRow]) -> Iterat
         )
         audited |= {subject for subject, digest in session.execute(query) if digest in (None, by_subject[subject])}
     for subject in by_subject.keys() - audited:
-        yield Finding(code="audit_missing", subject=subject, message="nothing in the audit says who published it")
+        yield Finding(
+            code="audit_missing", subject=subject, message=f"nothing in the audit says who published it; {_WHO_WRITES}"
+        )
 
 
 def _check_aliases(session: Session, name: str, live: set[int]) -> Iterator[Finding]:
@@ -132,13 +136,13 @@ def _check_aliases(session: Session, name: str, live: set[int]) -> Iterator[Find
                 code="alias_history",
                 subject=reference,
                 message=f"its history of {len(own)} moves does not lead to revision {alias.revision} "
-                f"at version {alias.number}",
+                f"at version {alias.number}; {_WHO_WRITES}",
             )
         if audited[reference] != alias.revision:
             yield Finding(
                 code="audit_missing",
                 subject=reference,
-                message=f"the audit knows {audited[reference]} of its {alias.revision} moves",
+                message=f"the audit knows {audited[reference]} of its {alias.revision} moves; {_WHO_WRITES}",
             )
 
 
