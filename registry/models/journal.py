@@ -26,7 +26,7 @@ class AuditRow(Table):
 
 
 class EventRow(Table):
-    """What changed, for running servers, which read on from the last `id` they saw."""
+    """What changed, in order, for programs that read on from the last `id` they saw."""
 
     __tablename__ = "events"
     __table_args__ = ({"sqlite_autoincrement": True},)
