@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import Session
 
 from madx.manifest import Digest
@@ -160,8 +160,11 @@ def cancel_upload(registry: Registry, upload: str, *, actor: str) -> None:
     """Raises `UnknownUpload`, and `UploadBusy` while a piece of it is being written or it is being published."""
     with registry.database.reading() as session:
         _find(session, upload, actor)
-    with UploadFile.open(_path(registry, upload)):
-        _remove(registry, upload)
+    path = _path(registry, upload)
+    with UploadFile.open(path):
+        unlink_file(path)
+    # The file first, and closed: where it has filled the disk, the database can write again only then.
+    _forget(registry, upload)
 
 
 @contextmanager
@@ -189,7 +192,8 @@ def taken(registry: Registry, upload: str, *, actor: str) -> Iterator[Staged]:
             yield Staged(path=link, blob=Blob(digest=Digest(digest), size_bytes=file.size_bytes))
         finally:
             unlink_file(link)
-        _remove(registry, upload)
+        _forget(registry, upload)
+        unlink_file(path)
 
 
 def expired_uploads(registry: Registry, now: datetime) -> tuple[Upload, ...]:
@@ -220,19 +224,19 @@ def _expire(registry: Registry, upload: str, now: datetime) -> bool:
     with UploadFile.held_if_free(path) as free:
         if not free:
             return False
-        with registry.database.session() as session:
-            gone = delete(UploadRow).where(UploadRow.id == upload, UploadRow.expires_at <= now)
-            removed = bool(session.connection().execute(gone).rowcount)
-        if removed:
-            unlink_file(path)
-        return removed
+        with registry.database.reading() as session:
+            row = session.get(UploadRow, upload)
+            if row is None or row.expires_at > now:
+                return False
+        unlink_file(path)
+    return _forget(registry, upload, UploadRow.expires_at <= now)
 
 
-def _remove(registry: Registry, upload: str) -> None:
-    """The row first: a file without a row is collected, a row without a file would be a broken upload."""
+def _forget(registry: Registry, upload: str, *conditions: ColumnElement[bool]) -> bool:
+    """Whether there was such a row. One whose file is gone already is unknown to all, and ends with its time."""
     with registry.database.session() as session:
-        session.execute(delete(UploadRow).where(UploadRow.id == upload))
-    unlink_file(_path(registry, upload))
+        gone = delete(UploadRow).where(UploadRow.id == upload, *conditions)
+        return bool(session.connection().execute(gone).rowcount)
 
 
 def _find(session: Session, upload: str, actor: str) -> UploadRow:

@@ -2,17 +2,20 @@
 
 import hashlib
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import create_engine, update
 
 from madx.errors import InvalidWeights
 from madx.manifest import Digest
 from registry import uploads
 from registry.errors import (
     BlobTooLarge,
+    DatabaseUnavailable,
     StoreUnavailable,
     TooManyUploads,
     UnknownUpload,
@@ -219,6 +222,23 @@ def test_expiry_takes_row_and_file(registry: Registry) -> None:
     assert [upload.id for upload in uploads.expire_uploads(registry, now)] == [old]
     assert files(registry) == [f"uploads/{young}"]
     assert uploads.expire_uploads(registry, now) == ()
+
+
+@pytest.mark.parametrize("expires", [False, True])
+def test_room_is_made_before_the_database_writes(registry: Registry, expires: bool) -> None:
+    """On a disk that uploads have filled no row can be changed until a file is gone."""
+    nowhere = create_engine("sqlite:////nowhere/that/is/written")
+    reading_alone = replace(registry, database=replace(registry.database, writer=nowhere))
+    upload, later = finished(registry, b"abc"), outlive(registry)
+    expire = partial(uploads.expire_uploads, reading_alone, later)
+    cancel = partial(uploads.cancel_upload, reading_alone, upload, actor=ANA)
+    with pytest.raises(DatabaseUnavailable):
+        (expire if expires else cancel)()
+    nowhere.dispose()
+    assert files(registry) == []
+    with pytest.raises(UnknownUpload):
+        uploads.show_upload(registry, upload, actor=ANA)
+    assert [gone.id for gone in uploads.expire_uploads(registry, later)] == [upload]
 
 
 def test_each_piece_prolongs_its_life(registry: Registry) -> None:
