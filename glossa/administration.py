@@ -1,23 +1,21 @@
 """What `glossa keys` and `glossa audit` work on: this machine's registry or a server's, behind one protocol."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from registry import access, audit
 from registry.access import Key, Role
-from registry.pages import MOST_PER_PAGE
+from registry.pages import MOST_PER_PAGE, walked
 from registry.registry import Registry
-from registry.values import AuditEntry, Page
+from registry.values import AuditEntry
 
 from . import wire
 from .client import Client
 from .home import Home, settings_of
 from .opening import api_key
-
-Item = TypeVar("Item")
 
 
 class Administration(Protocol):
@@ -54,26 +52,17 @@ class LocalAdministration:
         return access.create_key(self.registry, name=name, role=role, pattern=pattern, valid_for=valid_for)
 
     def keys(self) -> Iterator[Key]:
-        return _walked(lambda cursor: access.list_keys(self.registry, cursor=cursor, limit=MOST_PER_PAGE))
+        return walked(lambda cursor: access.list_keys(self.registry, cursor=cursor, limit=MOST_PER_PAGE))
 
     def revoke_key(self, key_id: str) -> None:
         access.revoke_key(self.registry, key_id)
 
     def audit(self, *, subject: str | None, actor: str | None) -> Iterator[AuditEntry]:
-        return _walked(
+        return walked(
             lambda cursor: audit.list_audit(
                 self.registry, subject=subject, actor=actor, cursor=cursor, limit=MOST_PER_PAGE
             )
         )
-
-
-def _walked(page_after: Callable[[str | None], Page[Item]]) -> Iterator[Item]:
-    cursor: str | None = None
-    while True:
-        page = page_after(cursor)
-        yield from page.items
-        if (cursor := page.next_cursor) is None:
-            return
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

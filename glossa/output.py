@@ -1,13 +1,16 @@
 """What commands print: aligned tables for people, one JSON document for programs."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 import click
 
 from madx.errors import GlossaError
+
+Item = TypeVar("Item")
 
 
 def echo_json(value: object) -> None:
@@ -27,6 +30,14 @@ def echo_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empt
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     for row in (columns, *cells):
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def first_of(limit: int | None, found: Iterator[Item]) -> list[Item]:
+    """At most `limit`, or all; says on stderr where that is not all there is."""
+    items = list(islice(found, limit))
+    if limit is not None and next(found, None) is not None:
+        click.echo("there are more; --limit says how many are listed", err=True)
+    return items
 
 
 def size_text(size_bytes: int) -> str:

@@ -20,7 +20,7 @@ from . import journal
 from .database import now_of
 from .errors import InvalidKey, NoKey, NotAllowed, UnknownKey
 from .models import KeyRow
-from .pages import MOST_PER_PAGE, cursor_at, position_of
+from .pages import page_of, page_size, position_of
 from .registry import Registry
 from .values import Page
 
@@ -119,11 +119,10 @@ def list_keys(registry: Registry, *, cursor: str | None = None, limit: int = 50)
         last = str(position_of(cursor, str, "keys"))
         then = select(KeyRow.created_at).where(KeyRow.id == last).scalar_subquery()
         query = query.where(or_(KeyRow.created_at < then, and_(KeyRow.created_at == then, KeyRow.id > last)))
-    size = max(1, min(limit, MOST_PER_PAGE))
+    size = page_size(limit)
     with registry.database.reading() as session:
-        rows = session.scalars(query.limit(size + 1)).all()
-        items = tuple(_key_of(row) for row in rows[:size])
-    return Page(items=items, next_cursor=cursor_at(items[-1].id, "keys") if len(rows) > size else None)
+        found = [_key_of(row) for row in session.scalars(query.limit(size + 1))]
+    return page_of(found, size, lambda key: key.id, "keys")
 
 
 def revoke_key(registry: Registry, key_id: str, *, actor: str = journal.LOCAL_ACTOR) -> Key:

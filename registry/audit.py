@@ -3,7 +3,7 @@
 from sqlalchemy import select
 
 from .models import AuditRow
-from .pages import MOST_PER_PAGE, cursor_at, position_of
+from .pages import page_of, page_size, position_of
 from .registry import Registry
 from .rows import audit_entry_of
 from .values import AuditEntry, Page
@@ -29,8 +29,8 @@ def list_audit(
     filters = ("audit", subject, actor)
     if cursor is not None:
         query = query.where(AuditRow.id < position_of(cursor, int, *filters))
-    size = max(1, min(limit, MOST_PER_PAGE))
+    size = page_size(limit)
     with registry.database.reading() as session:
-        rows = session.scalars(query.order_by(AuditRow.id.desc()).limit(size + 1)).all()
-        items = tuple(audit_entry_of(row) for row in rows[:size])
-    return Page(items=items, next_cursor=cursor_at(items[-1].id, *filters) if len(rows) > size else None)
+        rows = session.scalars(query.order_by(AuditRow.id.desc()).limit(size + 1))
+        found = [audit_entry_of(row) for row in rows]
+    return page_of(found, size, lambda entry: entry.id, *filters)

@@ -14,7 +14,7 @@ from madx.manifest import canonical_language, is_digest
 from . import journal
 from .errors import InvalidEvaluation, InvalidName
 from .models import EvaluationRow
-from .pages import MOST_PER_PAGE, cursor_at, position_of
+from .pages import page_of, page_size, position_of
 from .references import AdapterRef, parse_reference
 from .registry import Registry
 from .selection import find_adapter, find_row, find_version
@@ -114,13 +114,13 @@ def list_evaluations(
     query = select(EvaluationRow).where(EvaluationRow.adapter == name, EvaluationRow.number == number)
     if cursor is not None:
         query = query.where(EvaluationRow.id < position_of(cursor, int, *filters))
-    size = max(1, min(limit, MOST_PER_PAGE))
+    size = page_size(limit)
     with registry.database.reading() as session:
         find_adapter(session, name)
         find_row(session, name, number)
-        rows = session.scalars(query.order_by(EvaluationRow.id.desc()).limit(size + 1)).all()
-        items = tuple(_evaluation_of(row) for row in rows[:size])
-    return Page(items=items, next_cursor=cursor_at(items[-1].id, *filters) if len(rows) > size else None)
+        rows = session.scalars(query.order_by(EvaluationRow.id.desc()).limit(size + 1))
+        found = [_evaluation_of(row) for row in rows]
+    return page_of(found, size, lambda evaluation: evaluation.id, *filters)
 
 
 def _evaluation_of(row: EvaluationRow) -> Evaluation:

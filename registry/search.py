@@ -13,7 +13,7 @@ from madx.manifest import Digest, Kind, canonical_language
 
 from .errors import UnknownVersion
 from .models import AdapterRow, AliasRow, LabelRow, VersionRow
-from .pages import MOST_PER_PAGE, cursor_at, position_of
+from .pages import page_of, page_size, position_of
 from .registry import Registry
 from .rows import alias_of
 from .selection import find_adapter
@@ -61,14 +61,13 @@ def search_adapters(
     filters = ("adapters", kind, language, task, fingerprint, label, prefix)
     if cursor is not None:
         query = query.where(AdapterRow.name > position_of(cursor, str, *filters))
-    size = _bounded(limit)
+    size = page_size(limit)
     with registry.database.reading() as session:
         labels = None if label is None else _meant(session, label)
         query = query.where(_has_fitting(fingerprint, labels)).order_by(AdapterRow.name)
         rows = session.scalars(query.limit(size + 1)).all() if labels != [] else []
-        items = _summaries(session, rows[:size], _fitting(fingerprint, labels))
-    last = rows[size - 1].name if len(rows) > size else None
-    return Page(items=items, next_cursor=None if last is None else cursor_at(last, *filters))
+        found = _summaries(session, rows, _fitting(fingerprint, labels))
+    return page_of(found, size, lambda adapter: adapter.name, *filters)
 
 
 def show_adapter(registry: Registry, name: str) -> AdapterSummary:
@@ -90,17 +89,12 @@ def list_versions(
     filters = ("versions", name, include_deleted)
     if cursor is not None:
         conditions.append(VersionRow.number < position_of(cursor, int, *filters))
-    size = _bounded(limit)
+    size = page_size(limit)
     with registry.database.reading() as session:
         find_adapter(session, name)
         query = select(*_SUMMARY).where(*conditions).order_by(VersionRow.number.desc()).limit(size + 1)
-        rows = session.execute(query).all()
-        items = _version_summaries(session, rows[:size])
-    return Page(items=items, next_cursor=cursor_at(items[-1].number, *filters) if len(rows) > size else None)
-
-
-def _bounded(limit: int) -> int:
-    return max(1, min(limit, MOST_PER_PAGE))
+        found = _version_summaries(session, session.execute(query).all())
+    return page_of(found, size, lambda version: version.number, *filters)
 
 
 def _meant(session: Session, label: str) -> list[str]:

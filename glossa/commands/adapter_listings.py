@@ -1,25 +1,20 @@
 """`glossa adapters list`, `versions`, `show`, `lineage`, `evaluations`: looking at adapters, here or on a server."""
 
 import json
-from collections.abc import Callable, Iterator
-from itertools import islice
-from typing import TypeVar
 
 import click
 
 from madx.manifest import Kind
 from registry.lineage import Lineage
+from registry.pages import MOST_PER_PAGE, walked
 from registry.references import check_name, parse_reference
-from registry.values import Page, Version
+from registry.values import Version
 
 from ..catalogues import AdapterEntry, Filters
 from ..items import entry_item, evaluation_item, lineage_item, moment_text, summary_item, version_item
 from ..opening import opened
-from ..output import echo_json, echo_table, scores_text, size_text
+from ..output import echo_json, echo_table, first_of, scores_text, size_text
 from . import options
-
-Item = TypeVar("Item")
-_PAGE = 200
 
 
 @click.command("list")
@@ -46,7 +41,7 @@ def list_(
     """List adapters by name, each with its newest version."""
     filters = Filters(kind=kind, language=language, task=task, backbone=backbone, label=label, query=query)
     with opened(server) as catalogue:
-        found = _first(limit, _pages(lambda cursor: catalogue.adapters(filters, limit=_PAGE, cursor=cursor)))
+        found = first_of(limit, walked(lambda cursor: catalogue.adapters(filters, limit=MOST_PER_PAGE, cursor=cursor)))
         if json_output:
             echo_json([entry_item(entry) for entry in found])
             return
@@ -69,23 +64,6 @@ def list_(
     echo_table(columns, rows, empty=empty if filters == Filters() else "no adapters that fit")
 
 
-def _pages(page_after: Callable[[str | None], Page[Item]]) -> Iterator[Item]:
-    cursor: str | None = None
-    while True:
-        page = page_after(cursor)
-        yield from page.items
-        cursor = page.next_cursor
-        if cursor is None:
-            return
-
-
-def _first(limit: int | None, found: Iterator[Item]) -> list[Item]:
-    items = list(islice(found, limit))
-    if limit is not None and next(found, None) is not None:
-        click.echo("there are more; --limit says how many are listed", err=True)
-    return items
-
-
 @click.command()
 @click.argument("name")
 @click.option("--deleted", is_flag=True, help="Also those that were deleted.")
@@ -96,9 +74,11 @@ def versions(name: str, deleted: bool, limit: int | None, server: str | None, js
     """List an adapter's versions, newest first."""
     check_name(name)
     with opened(server) as catalogue:
-        found = _first(
+        found = first_of(
             limit,
-            _pages(lambda cursor: catalogue.versions(name, include_deleted=deleted, limit=_PAGE, cursor=cursor)),
+            walked(
+                lambda cursor: catalogue.versions(name, include_deleted=deleted, limit=MOST_PER_PAGE, cursor=cursor)
+            ),
         )
         if json_output:
             echo_json([summary_item(version) for version in found])
@@ -209,8 +189,8 @@ def evaluations(reference: str, limit: int | None, server: str | None, json_outp
     parsed = parse_reference(reference)
     with opened(server) as catalogue:
         number = parsed.number or catalogue.resolve(parsed).number
-        pages = _pages(lambda cursor: catalogue.evaluations(parsed.name, number, limit=_PAGE, cursor=cursor))
-        found = _first(limit, pages)
+        pages = walked(lambda cursor: catalogue.evaluations(parsed.name, number, limit=MOST_PER_PAGE, cursor=cursor))
+        found = first_of(limit, pages)
     if json_output:
         echo_json([evaluation_item(evaluation) for evaluation in found])
         return

@@ -1,13 +1,12 @@
 """`glossa audit`: who changed what in the registry."""
 
 import re
-from itertools import islice
 
 import click
 
 from ..administration import opened
 from ..items import audit_item, moment_text
-from ..output import echo_json, echo_table
+from ..output import echo_json, echo_table, first_of
 from . import options
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -23,10 +22,7 @@ _SHOWN = 12
 def audit(subject: str | None, actor: str | None, limit: int, server: str | None, json_output: bool) -> None:
     """List who changed what, newest first, and from which digest to which."""
     with opened(server) as administration:
-        entries = administration.audit(subject=subject, actor=actor)
-        found = list(islice(entries, limit))
-        if next(entries, None) is not None:
-            click.echo("there are more; --limit says how many are listed", err=True)
+        found = first_of(limit, administration.audit(subject=subject, actor=actor))
     if json_output:
         echo_json([audit_item(entry) for entry in found])
         return
