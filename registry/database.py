@@ -55,6 +55,11 @@ class Database:
         with translated(self.name), Session(self.reader, autoflush=False) as session:
             yield session
 
+    def now(self) -> datetime:
+        """By the clock that all of its servers share."""
+        with self.reading() as session:
+            return now_of(session)
+
     def close(self) -> None:
         self.reader.dispose()
 

@@ -206,9 +206,7 @@ def _repaired(registry: Registry, finding: Finding, held: Mapping[Digest, Blob],
             blob = held[Digest(finding.subject)]
             return replace(finding, is_repaired=delete_unclaimed(registry, blob, marked_before=None, actor=actor))
         case "lease_expired":
-            with registry.database.reading() as session:
-                now = now_of(session)
-            expire_leases(registry.database, now)
+            expire_leases(registry.database, registry.database.now())
         case "tombstone_of_nothing":
             forgotten = delete(TombstoneRow).where(TombstoneRow.digest == finding.subject)
             with registry.database.session() as session:

@@ -1,10 +1,9 @@
 """One adapter's versions: looking at them, deleting them softly and bringing them back."""
 
-from datetime import UTC, datetime
-
 from sqlalchemy import select
 
 from . import journal
+from .database import now_of
 from .errors import Conflict, WeightsCollected
 from .models import AliasRow, DefaultRow, VersionRow
 from .references import AdapterRef
@@ -37,7 +36,7 @@ def delete_version(registry: Registry, name: str, number: int, *, actor: str = j
         if aliases or defaults:
             holders = [*(f"alias {alias}" for alias in aliases), *(f"the default for {key}" for key in defaults)]
             raise Conflict(f"{name}@{number} is still named by {', '.join(holders)}; move that first")
-        session.get_one(VersionRow, (name, number)).deleted_at = datetime.now(UTC)
+        session.get_one(VersionRow, (name, number)).deleted_at = now_of(session)
         journal.record(
             session,
             actor=actor,

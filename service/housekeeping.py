@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
 
 from starlette.concurrency import run_in_threadpool
 
@@ -42,6 +41,6 @@ async def _tidy_for_ever(registry: Registry, interval_s: float) -> None:
 
 
 def tidy(registry: Registry) -> None:
-    now = datetime.now(UTC)
+    now = registry.database.now()
     expire_uploads(registry, now)
     expire_replies(registry, now)
