@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry.datasets.catalogue import load_catalogue
-from registry.registry import Registry, open_registry
+from registry.registry import Registry, open_registry, open_unchecked
 from service.settings import Settings, read_settings
 from trainer.data import DataPlaces
 
@@ -35,8 +35,17 @@ class Home:
 
     @contextmanager
     def registry(self) -> Iterator[Registry]:
-        """The registry, opened and closed again; its tables are made where there are none."""
+        """The registry, opened and closed again; the tables of a SQLite file are made where there are none."""
         opened = open_registry(self.root, database_url=self.database_url, blob_url=self.blob_url)
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+    @contextmanager
+    def unchecked_registry(self) -> Iterator[Registry]:
+        """The same, whatever its tables are, if there are any."""
+        opened = open_unchecked(self.root, database_url=self.database_url, blob_url=self.blob_url)
         try:
             yield opened
         finally:

@@ -3,7 +3,7 @@
 import click
 
 from registry.database import migrate as migrate_tables
-from registry.registry import blob_address, open_unchecked
+from registry.registry import blob_address
 from registry.status import Status, status_of
 
 from ..home import Home, settings_of
@@ -19,14 +19,10 @@ def registry() -> None:
 @registry.command()
 def migrate() -> None:
     """Make the tables of DATABASE_URL, or bring them up to date with this version."""
-    home = Home.of(settings_of())
-    opened = open_unchecked(home.root, database_url=home.database_url, blob_url=home.blob_url)
-    try:
+    with Home.of(settings_of()).unchecked_registry() as opened:
         before = status_of(opened)
         migrate_tables(opened.database)
         after = status_of(opened)
-    finally:
-        opened.close()
     if before.is_current:
         click.echo(f"{after.database} is up to date: revision {after.revision}")
     else:
@@ -38,11 +34,8 @@ def migrate() -> None:
 def status(json_output: bool) -> None:
     """Say where the registry is, whether its tables are up to date, and how much it holds."""
     home = Home.of(settings_of())
-    opened = open_unchecked(home.root, database_url=home.database_url, blob_url=home.blob_url)
-    try:
+    with home.unchecked_registry() as opened:
         found = status_of(opened)
-    finally:
-        opened.close()
     store = blob_address(home.root, home.blob_url)
     if json_output:
         counts = None if found.counts is None else {name.replace(" ", "_"): n for name, n in found.counts.items()}
