@@ -20,9 +20,9 @@ _log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def kept_tidy(registry: Registry, *, interval_s: float = INTERVAL_S) -> AsyncIterator[None]:
-    """While the block runs, from its beginning on and then every `interval_s`."""
-    tidying = asyncio.create_task(_tidy_for_ever(registry, interval_s))
+async def kept_tidy(registry: Registry) -> AsyncIterator[None]:
+    """While the block runs, from its beginning on and then every `INTERVAL_S`."""
+    tidying = asyncio.create_task(_tidy_for_ever(registry))
     try:
         yield
     finally:
@@ -31,13 +31,13 @@ async def kept_tidy(registry: Registry, *, interval_s: float = INTERVAL_S) -> As
             await tidying
 
 
-async def _tidy_for_ever(registry: Registry, interval_s: float) -> None:
+async def _tidy_for_ever(registry: Registry) -> None:
     while True:
         try:
             await run_in_threadpool(tidy, registry)
         except GlossaError as error:  # the next round may find the database back
             _log.warning("could not tidy up: %s", where(error))
-        await asyncio.sleep(interval_s)
+        await asyncio.sleep(INTERVAL_S)
 
 
 def tidy(registry: Registry) -> None:
