@@ -16,6 +16,10 @@ from ..output import echo_json, echo_table
 from . import options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from madx.loading import LoadedBackbone
+    from registry.datasets.locate import LocatedFile
     from trainer.evaluate import Trial, TrialScore
 
 METRIC = "entity-f1"
@@ -59,7 +63,6 @@ def evaluate(
     score is kept in the registry as soon as it is there.
     """
     from madx.manifest import canonical_language
-    from trainer.evaluate import evaluate_ner
 
     from ..backbone import load_for_training
     from ..targets import read_target, trials_for
@@ -73,23 +76,38 @@ def evaluate(
     with home.registry() as registry:
         task = _task_version(registry, task_adapter, loaded.fingerprint)
         trials = list(trials_for(registry, task, wanted, adapters, bare=bare))
-        if recording:
-            for trial, file in trials:  # before hours are spent on what cannot be kept
-                _measurement(trial, file.sha256, 0.0)
-        scores = []
-        for score in evaluate_ner(registry, loaded, task.reference, trials):
-            scores.append(score)
-            if recording:
-                record_evaluation(registry, task.name, task.number, _measured(score))
-            click.echo(f"{len(scores)} of {len(trials)}: {score.trial.dataset}", err=True)
-        if recording and scores:
-            click.echo(f"kept in the registry, beside {task.reference} (--no-record leaves them out)", err=True)
+        scores = _scores(registry, loaded, task, trials, recording=recording)
     if json_output:
         echo_json([_item(score) for score in scores])
         return
     columns = ("language", "data", "split", "language adapter", "sentences", "precision", "recall", "F1", "note")
     click.echo(f"task adapter {task.reference}")
     echo_table(columns, [_row(score) for score in scores], empty="nothing to evaluate on; name a --target")
+
+
+def _scores(
+    registry: Registry,
+    loaded: "LoadedBackbone",
+    task: Version,
+    trials: "Sequence[tuple[Trial, LocatedFile]]",
+    *,
+    recording: bool,
+) -> "list[TrialScore]":
+    """One after the other, each kept in the registry as soon as it is there."""
+    from trainer.evaluate import evaluate_ner
+
+    if recording:
+        for trial, file in trials:  # before hours are spent on what cannot be kept
+            _measurement(trial, file.sha256, 0.0)
+    scores = []
+    for score in evaluate_ner(registry, loaded, task.reference, trials):
+        scores.append(score)
+        if recording:
+            record_evaluation(registry, task.name, task.number, _measured(score))
+        click.echo(f"{len(scores)} of {len(trials)}: {score.trial.dataset}", err=True)
+    if recording and scores:
+        click.echo(f"kept in the registry, beside {task.reference} (--no-record leaves them out)", err=True)
+    return scores
 
 
 def _all_here(home: Home) -> list[str]:
