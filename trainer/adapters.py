@@ -76,7 +76,7 @@ def check_publishable(
         return
     if (existing.kind, existing.language, existing.task) != (kind, language, task):
         raise Conflict(
-            f"{name!r} is already the name of a {existing.kind} adapter for {existing.language or existing.task}; "
+            f"{name!r} is already the name of a {existing.kind} adapter for {existing.task or existing.language}; "
             "choose another name"
         )
 
