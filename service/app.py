@@ -28,7 +28,7 @@ from .intake import Intake
 from .logs import where
 from .metrics import Metrics
 from .model import load_adapter, open_model
-from .problems import problem_of, problem_response
+from .problems import is_inside, problem_of, problem_response
 from .routes import (
     adapters,
     aliases,
@@ -149,6 +149,8 @@ async def _domain_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, GlossaError)
     if problem_of(error) is None:
         _log.error("an error without a status: %s", where(error))
+    elif is_inside(error):
+        _log.warning("%s", error)
     return problem_response(error)
 
 

@@ -106,6 +106,20 @@ def problem_of(error: GlossaError) -> Problem | None:
     return next((_BY_ERROR[kind] for kind in type(error).__mro__ if kind in _BY_ERROR), None)
 
 
+_INSIDE = (registry_errors.DatabaseUnavailable, registry_errors.StoreUnavailable, registry_errors.GateUnavailable)
+
+
+def is_inside(error: GlossaError) -> bool:
+    """Whether it is about what stands behind the server: its message has addresses and paths, for the log alone."""
+    return isinstance(error, _INSIDE)
+
+
+def _told(error: GlossaError) -> str:
+    return (
+        "what the server needs does not answer; try again later, its log says more" if is_inside(error) else str(error)
+    )
+
+
 def _shortened(text: str) -> str:
     """A message may quote what the client sent, which can be long."""
     return text if len(text) <= MOST_DETAIL else f"{text[:MOST_DETAIL]} ..."
@@ -122,7 +136,7 @@ def problem_response(error: GlossaError) -> Response:
         "title": problem.title,
         "status": problem.status,
         "code": problem.code,
-        "detail": (detail := _shortened(str(error))),
+        "detail": (detail := _shortened(_told(error))),
         "error": detail,  # the member that Hugging Face clients show to their users
     }
     for member in ("field", "nearest", "candidates", "received_bytes", "revision"):

@@ -181,7 +181,9 @@ def test_a_registry_that_breaks_is_a_problem_without_a_text(own_home: Home, capl
         server = client.app.state.server  # type: ignore[attr-defined]
         server.registry.close()
         response = client.post(f"{NER}?language=sw", json={"inputs": "my secret text"})
-        refused(response, 503, "database_unavailable")
+        problem = refused(response, 503, "database_unavailable")
+    assert str(own_home.folder) not in problem["detail"]
+    assert str(own_home.folder) in caplog.text
     assert "my secret text" not in caplog.text
 
 
