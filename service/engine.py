@@ -81,12 +81,15 @@ class Engine:
     def is_ready(self) -> bool:
         return self._closed is None and self.is_alive
 
-    def submit(self, rows: Sequence[AskedRow]) -> "asyncio.Future[Done]":
-        """Accept a request, or refuse it at once. Cancelling the future takes it out of the queue."""
+    def submit(self, rows: Sequence[AskedRow], *, key: str, deadline_s: float) -> "asyncio.Future[Done]":
+        """Accept a request, or refuse it at once. Cancelling the future takes it out of the queue.
+
+        `key` is the id of the key that asks, empty where there are none; `deadline_s` is a moment of `time.monotonic`.
+        """
         self._check_open()
         tokens = self._admission.admit([len(row.input_ids) for row in rows])
         try:
-            work = self._work(rows)
+            work = self._work(rows, key, deadline_s)
             self._post(work)
         except GlossaError:
             self._admission.release(tokens)
@@ -94,7 +97,7 @@ class Engine:
         work.future.add_done_callback(lambda future: self._finished(work.number, tokens, future.cancelled()))
         return work.future
 
-    def _work(self, rows: Sequence[AskedRow]) -> Work:
+    def _work(self, rows: Sequence[AskedRow], key: str, deadline_s: float) -> Work:
         """Its adapters' loads begin here, while the device may be busy."""
         if self._loop is None or self._hosted is None:
             raise NotReady("the engine has not started")
@@ -102,6 +105,8 @@ class Engine:
         return Work(
             number=next(self._numbers),
             rows=rows,
+            key=key,
+            deadline_s=deadline_s,
             future=self._loop.create_future(),
             accepted_s=time.monotonic(),
             versions=versions,

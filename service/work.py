@@ -49,6 +49,8 @@ class Work:
 
     number: int
     rows: Sequence[AskedRow]
+    key: str
+    deadline_s: float
     future: "asyncio.Future[Done]"
     accepted_s: float
     versions: Mapping[Digest, Version]

@@ -66,10 +66,11 @@ def _described(*shapes: type[BaseModel]) -> dict[str, Any]:
     ),
     openapi_extra=_described(NerRequest, FillMaskRequest),
 )
-async def predict(task: str, request: Request, _caller: Annotated[Caller, requires("predict")]) -> Response:
+async def predict(task: str, request: Request, caller: Annotated[Caller, requires("predict")]) -> Response:
     """`inputs` is a text or a list of texts; a list is answered by a list. The language may come as `?language=`."""
     server = server_of(request)
     started_s = time.monotonic()
+    deadline_s = started_s + server.settings.deadline_s
     prepare = prepare_for(task)
     language = _query_language(request)
     try:
@@ -77,7 +78,8 @@ async def predict(task: str, request: Request, _caller: Annotated[Caller, requir
             content = await request.body()  # of bounded length: `bodies` sees to it
             prepared = await run_in_threadpool(prepare, content, language, server)
             prepared_s = time.monotonic()
-            done = await run_rows(request, server.engine, prepared.rows)
+            key = "" if caller.key is None else caller.key.id
+            done = await run_rows(request, server.engine, prepared.rows, key=key, deadline_s=deadline_s)
             reply = await run_in_threadpool(lambda: orjson.dumps(prepared.reply(done.answers)))
     except TimeoutError as error:
         raise DeadlineExceeded(
@@ -95,9 +97,9 @@ def _query_language(request: Request) -> str | None:
     return request.query_params.get("language")
 
 
-async def run_rows(request: Request, engine: Engine, rows: Sequence[AskedRow]) -> Done:
+async def run_rows(request: Request, engine: Engine, rows: Sequence[AskedRow], *, key: str, deadline_s: float) -> Done:
     """The engine's answer. If the client leaves first, or the deadline passes, the rows leave the queue."""
-    answer = engine.submit(rows)
+    answer = engine.submit(rows, key=key, deadline_s=deadline_s)
     gone = asyncio.create_task(_left(request))
     try:
         await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)

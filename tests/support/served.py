@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -149,8 +150,11 @@ class Rig:
         row = self.ner(text, language)
         return replace(row, task=None, positions=(1,), readout=Candidates(top_k=3))
 
+    def submit(self, *rows: AskedRow, key: str = "", within_s: float = PATIENCE_S) -> "asyncio.Future[Done]":
+        return self.engine.submit(rows, key=key, deadline_s=time.monotonic() + within_s)
+
     async def answer(self, *rows: AskedRow) -> Done:
-        return await patiently(self.engine.submit(rows))
+        return await patiently(self.submit(*rows))
 
 
 async def patiently(future: "asyncio.Future[Done]") -> Done:

@@ -64,9 +64,9 @@ def test_a_mixed_batch_is_one_forward_and_gives_each_row_its_own_answer(home: Ho
             alone.append(await rig.answer(row))
             await rig.forward.running()
         rig.forward.gate.clear()
-        blocker = rig.engine.submit([rig.ner("leo")])
+        blocker = rig.submit(rig.ner("leo"))
         await rig.forward.running()
-        together = [rig.engine.submit([row]) for row in rows]
+        together = [rig.submit(row) for row in rows]
         rig.forward.gate.set()
         mixed = [await patiently(future) for future in [blocker, *together]][1:]
         assert rig.forward.batches == [1] * len(rows) + [1, 5]
@@ -83,9 +83,9 @@ def test_a_mixed_batch_is_one_forward_and_gives_each_row_its_own_answer(home: Ho
 
 def test_a_request_cancelled_in_the_queue_never_runs_and_its_neighbours_do(home: Home) -> None:
     async def check(rig: Rig) -> None:
-        first = rig.engine.submit([rig.ner(TEXT)])
+        first = rig.submit(rig.ner(TEXT))
         await rig.forward.running()
-        leaving, staying = rig.engine.submit([rig.ner(TEXT)]), rig.engine.submit([rig.ner(TEXT)])
+        leaving, staying = rig.submit(rig.ner(TEXT)), rig.submit(rig.ner(TEXT))
         leaving.cancel()
         await asyncio.sleep(0)
         rig.forward.gate.set()
@@ -98,13 +98,13 @@ def test_a_request_cancelled_in_the_queue_never_runs_and_its_neighbours_do(home:
 
 def test_a_request_cancelled_in_a_running_batch_takes_no_neighbour_with_it(home: Home) -> None:
     async def check(rig: Rig) -> None:
-        blocker = rig.engine.submit([rig.ner("leo")])
+        blocker = rig.submit(rig.ner("leo"))
         await rig.forward.running()
-        leaving, staying = rig.engine.submit([rig.ner(TEXT)]), rig.engine.submit([rig.ner(TEXT)])
+        leaving, staying = rig.submit(rig.ner(TEXT)), rig.submit(rig.ner(TEXT))
         rig.forward.gate.set()
         await patiently(blocker)
         rig.forward.gate.clear()
-        again = rig.engine.submit([rig.ner(TEXT)])
+        again = rig.submit(rig.ner(TEXT))
         leaving.cancel()
         rig.forward.gate.set()
         assert same(await patiently(staying), await patiently(again))
@@ -115,7 +115,7 @@ def test_a_request_cancelled_in_a_running_batch_takes_no_neighbour_with_it(home:
 
 def test_a_client_that_leaves_takes_its_rows_out_of_the_queue(home: Home) -> None:
     async def check(rig: Rig) -> None:
-        blocker = rig.engine.submit([rig.ner("leo")])
+        blocker = rig.submit(rig.ner("leo"))
         await rig.forward.running()
         left = asyncio.Event()
 
@@ -124,7 +124,9 @@ def test_a_client_that_leaves_takes_its_rows_out_of_the_queue(home: Home) -> Non
             return {"type": "http.disconnect"}
 
         request = Request({"type": "http"}, receive)
-        answer = asyncio.create_task(run_rows(request, rig.engine, [rig.ner(TEXT)]))
+        answer = asyncio.create_task(
+            run_rows(request, rig.engine, [rig.ner(TEXT)], key="", deadline_s=time.monotonic() + PATIENCE_S)
+        )
         await asyncio.sleep(0)
         left.set()
         with pytest.raises(ClientDisconnect):
@@ -141,9 +143,9 @@ def test_a_client_that_leaves_takes_its_rows_out_of_the_queue(home: Home) -> Non
 def test_a_forward_that_raises_once_fails_its_batch_alone(home: Home, caplog: pytest.LogCaptureFixture) -> None:
     async def check(rig: Rig) -> None:
         rig.forward.failures.append(RuntimeError("what the user wrote"))
-        blocker = rig.engine.submit([rig.ner("leo")])
+        blocker = rig.submit(rig.ner("leo"))
         await rig.forward.running()
-        neighbour = rig.engine.submit([rig.ner(TEXT)])
+        neighbour = rig.submit(rig.ner(TEXT))
         rig.forward.gate.set()
         assert isinstance(await error_of(blocker), InternalError)
         assert same(await patiently(neighbour), await rig.answer(rig.ner(TEXT)))
@@ -156,10 +158,10 @@ def test_a_forward_that_raises_once_fails_its_batch_alone(home: Home, caplog: py
 
 def test_all_requests_of_a_failed_batch_are_told_once_and_their_other_rows_never_run(home: Home) -> None:
     async def check(rig: Rig) -> None:
-        blocker = rig.engine.submit([rig.ner("leo")])
+        blocker = rig.submit(rig.ner("leo"))
         await rig.forward.running()
         rig.forward.failures += [RuntimeError("first"), RuntimeError("second")]
-        bulk = rig.engine.submit([rig.ner(" ".join([TEXT] * 8)) for _ in range(20)])
+        bulk = rig.submit(*(rig.ner(" ".join([TEXT] * 8)) for _ in range(20)))
         rig.forward.gate.set()
         assert isinstance(await error_of(blocker), InternalError)
         assert isinstance(await error_of(bulk), InternalError)
@@ -183,14 +185,14 @@ def test_a_request_of_many_batches_is_answered_in_the_order_of_its_rows(home: Ho
 def test_shutdown_ends_the_running_batch_and_answers_what_waits(home: Home) -> None:
     async def check(rig: Rig) -> None:
         rig.loads.held.add("sw@1")
-        running = rig.engine.submit([rig.ner(TEXT)])
+        running = rig.submit(rig.ner(TEXT))
         await rig.forward.running()
-        queued = rig.engine.submit([rig.ner(TEXT)])
-        loading = rig.engine.submit([rig.ner(TEXT, "sw")])
+        queued = rig.submit(rig.ner(TEXT))
+        loading = rig.submit(rig.ner(TEXT, "sw"))
         stopping = asyncio.create_task(rig.engine.stop())
         await asyncio.sleep(0)
         with pytest.raises(Draining):
-            rig.engine.submit([rig.ner(TEXT)])
+            rig.submit(rig.ner(TEXT))
         rig.forward.gate.set()
         assert len((await patiently(running)).answers) == 1
         assert isinstance(await error_of(queued), Draining)
@@ -204,9 +206,9 @@ def test_shutdown_ends_the_running_batch_and_answers_what_waits(home: Home) -> N
 
 def test_a_full_queue_refuses_at_once_and_takes_requests_again_later(home: Home) -> None:
     async def check(rig: Rig) -> None:
-        first = rig.engine.submit([rig.ner(TEXT)])
+        first = rig.submit(rig.ner(TEXT))
         with pytest.raises(QueueFull) as refusal:
-            rig.engine.submit([rig.ner(TEXT)])
+            rig.submit(rig.ner(TEXT))
         assert refusal.value.retry_after_s >= 1
         assert rig.metrics.value("glossa_rejections_total", reason="queue_full") == 1
         rig.forward.gate.set()
@@ -219,9 +221,9 @@ def test_a_full_queue_refuses_at_once_and_takes_requests_again_later(home: Home)
 def test_what_fits_no_batch_or_no_queue_is_refused_and_never_loops(home: Home) -> None:
     async def check(rig: Rig) -> None:
         with pytest.raises(BodyTooLarge, match="fits no batch"):
-            rig.engine.submit([rig.ner(" ".join(["leo"] * 30))])
+            rig.submit(rig.ner(" ".join(["leo"] * 30)))
         with pytest.raises(BodyTooLarge, match="whole queue"):
-            rig.engine.submit([rig.ner(TEXT)] * 20)
+            rig.submit(*[rig.ner(TEXT)] * 20)
         assert len((await rig.answer(rig.ner(TEXT))).answers) == 1
         assert rig.forward.batches == [1]
 
@@ -234,12 +236,12 @@ def test_an_adapter_that_cannot_be_loaded_fails_its_own_requests_only(own_home: 
         registry.store.delete(lost.weights_digest)
 
     async def check(rig: Rig) -> None:
-        broken, sound = rig.engine.submit([rig.ner(TEXT, "sw")]), rig.engine.submit([rig.ner(TEXT, "en")])
+        broken, sound = rig.submit(rig.ner(TEXT, "sw")), rig.submit(rig.ner(TEXT, "en"))
         error = await error_of(broken)
         assert isinstance(error, AdapterLoadFailed)
         assert "sw@1" in str(error)
         assert len((await patiently(sound)).answers) == 1
-        assert isinstance(await error_of(rig.engine.submit([rig.ner(TEXT, "sw")])), AdapterLoadFailed)
+        assert isinstance(await error_of(rig.submit(rig.ner(TEXT, "sw"))), AdapterLoadFailed)
 
     run(own_home, check)
 
@@ -247,7 +249,7 @@ def test_an_adapter_that_cannot_be_loaded_fails_its_own_requests_only(own_home: 
 def test_a_slow_load_holds_up_nobody_else_and_happens_once(home: Home) -> None:
     async def check(rig: Rig) -> None:
         rig.loads.held.add("sw@1")
-        slow = [rig.engine.submit([rig.ner(TEXT, "sw")]) for _ in range(5)]
+        slow = [rig.submit(rig.ner(TEXT, "sw")) for _ in range(5)]
         await rig.answer(rig.ner(TEXT, "en"))
         assert not any(future.done() for future in slow)
         rig.loads.gate.set()
@@ -260,7 +262,7 @@ def test_a_slow_load_holds_up_nobody_else_and_happens_once(home: Home) -> None:
 
 def test_a_stack_larger_than_the_memory_for_adapters_is_refused(home: Home) -> None:
     async def check(rig: Rig) -> None:
-        assert isinstance(await error_of(rig.engine.submit([rig.ner(TEXT, "en")])), AdapterLoadFailed)
+        assert isinstance(await error_of(rig.submit(rig.ner(TEXT, "en"))), AdapterLoadFailed)
         assert len((await rig.answer(rig.ner(TEXT))).answers) == 1
 
     run(home, check, adapter_bytes=8_000)
@@ -269,7 +271,7 @@ def test_a_stack_larger_than_the_memory_for_adapters_is_refused(home: Home) -> N
 def test_adapters_that_do_not_fit_together_take_turns(home: Home) -> None:
     async def check(rig: Rig) -> None:
         for _ in range(2):
-            futures = [rig.engine.submit([rig.fill(TEXT, language)]) for language in ("en", "sw")]
+            futures = [rig.submit(rig.fill(TEXT, language)) for language in ("en", "sw")]
             assert [len((await patiently(future)).answers) for future in futures] == [1, 1]
         assert (rig.metrics.value("glossa_evictions_total") or 0) >= 2
         assert (rig.metrics.value("glossa_resident_bytes") or 0) <= 13_000
@@ -280,16 +282,16 @@ def test_adapters_that_do_not_fit_together_take_turns(home: Home) -> None:
 def test_an_engine_that_dies_answers_everybody_and_turns_red(home: Home, caplog: pytest.LogCaptureFixture) -> None:
     async def check(rig: Rig) -> None:
         rig.forward.failures.append(SystemExit())
-        running = rig.engine.submit([rig.ner(TEXT)])
+        running = rig.submit(rig.ner(TEXT))
         await rig.forward.running()
-        queued = rig.engine.submit([rig.ner(TEXT)])
+        queued = rig.submit(rig.ner(TEXT))
         rig.forward.gate.set()
         assert isinstance(await error_of(running), NotReady)
         assert isinstance(await error_of(queued), NotReady)
         await until(lambda: not rig.engine.is_alive)
         assert not rig.engine.is_ready
         with pytest.raises(NotReady):
-            rig.engine.submit([rig.ner(TEXT)])
+            rig.submit(rig.ner(TEXT))
 
     run(home, check, gated=True)
     assert "the engine died: SystemExit" in caplog.text
@@ -297,7 +299,7 @@ def test_an_engine_that_dies_answers_everybody_and_turns_red(home: Home, caplog:
 
 def test_an_engine_that_is_stuck_turns_red_until_it_goes_on(home: Home) -> None:
     async def check(rig: Rig) -> None:
-        stuck = rig.engine.submit([rig.ner(TEXT)])
+        stuck = rig.submit(rig.ner(TEXT))
         await rig.forward.running()
         await until(lambda: not rig.engine.is_alive)
         rig.forward.gate.set()
