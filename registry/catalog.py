@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from madx.config import BackboneConfig
@@ -211,3 +211,15 @@ def events_after(registry: Registry, last_id: int, *, limit: int = 100) -> tuple
     with registry.database.reading() as session:
         query = select(EventRow).where(EventRow.id > last_id).order_by(EventRow.id).limit(limit)
         return tuple(event_of(row) for row in session.scalars(query))
+
+
+def newest_event_id(registry: Registry) -> int:
+    """0 where nothing has happened yet."""
+    with registry.database.reading() as session:
+        return session.scalar(select(func.max(EventRow.id))) or 0
+
+
+def newest_event(registry: Registry) -> int:
+    """The id of the newest event, 0 where there is none: as long as it stays, nothing has changed."""
+    with registry.database.reading() as session:
+        return session.scalar(select(func.max(EventRow.id))) or 0

@@ -6,7 +6,7 @@ processes are kept from migrating at once. Everything above sees `Database` alon
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,24 @@ from .errors import DatabaseOutdated, DatabaseUnavailable, InvalidName, Unsuppor
 from .models import Table
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+LEFT_EVENT = "left_event"
 _SUPPORTED = "supported: sqlite:////absolute/file and postgresql://user:password@host/database"
+
+
+class Changes:
+    """How many changes this process has committed. Whoever remembers what the registry said compares the number."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._lock = threading.Lock()
+
+    def happened(self) -> None:
+        with self._lock:
+            self.number += 1
+
+
+RECORDED = "recorded"
+"""In a session's `info`: its transaction has an entry in the journal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +51,8 @@ class Database:
     """Two faces of one pool: `writer` for what is to be committed, `reader` for queries that see one state.
 
     `name` is for messages and holds no password. `is_embedded` where this program alone uses it. `migrating` gives a
-    connection in a transaction that no other process migrates beside.
+    connection in a transaction that no other process migrates beside. `on_event` is called, in the writer's thread,
+    after each of this process's commits that left an event.
     """
 
     name: str
@@ -42,12 +60,16 @@ class Database:
     reader: Engine
     writer: Engine
     migrating: Callable[[], AbstractContextManager[Connection]]
+    on_event: list[Callable[[], None]] = field(default_factory=list)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
         """For writing. Commits when the block ends, rolls back when it raises; nothing else commits."""
         with translated(self.name), Session(self.writer) as session, session.begin():
             yield session
+        if session.info.get(LEFT_EVENT):
+            for told in tuple(self.on_event):
+                told()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy.orm import Session
 
-from .database import hold
+from .database import LEFT_EVENT, hold
 from .models import AuditRow, EventRow
 
 LOCAL_ACTOR = "local"
@@ -25,6 +25,7 @@ def record(
     So events appear in the order of their ids, and a reader that goes on from the last one it saw misses none.
     """
     hold(session, "journal")
+    session.info[RECORDED] = True
     now = datetime.now(UTC)
     session.add(
         AuditRow(
@@ -39,3 +40,4 @@ def record(
     )
     session.add(EventRow(at=now, action=action, subject=subject, detail=dict(detail)))
     session.flush()
+    session.info[LEFT_EVENT] = True

@@ -1,5 +1,6 @@
 """`create_app(settings)`: the FastAPI app, and in its lifespan the registry, the backbone and the engine."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,12 +23,13 @@ from .bodies import BodyGuard
 from .description import describing
 from .downloads import Downloads
 from .engine import Engine
-from .errors import InvalidRequest, MethodNotAllowed, UnknownRoute
+from .errors import InternalError, InvalidRequest, MethodNotAllowed, UnknownRoute
 from .housekeeping import kept_tidy
 from .intake import Intake
-from .logs import where
+from .logs import log_unhandled, where
 from .metrics import Metrics
 from .model import load_adapter, open_model
+from .notes import note_of
 from .problems import is_inside, problem_of, problem_response
 from .routes import (
     adapters,
@@ -46,6 +48,7 @@ from .routes import (
 from .settings import Settings
 from .state import Server
 from .turns import Limits
+from .watcher import Watcher
 
 _log = logging.getLogger(__name__)
 _ROUTES = (
@@ -83,7 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
         favicon_url="data:,",
         redirect_slashes=False,  # a redirect would lead to whatever host the client's header names
     )
-    app.add_middleware(Barrier, metrics=metrics)
+    app.add_middleware(Barrier, metrics=metrics, access_log=settings.access_log)
     app.add_middleware(BodyGuard, limit_bytes=settings.max_body_bytes)  # around all others: it is added last
     app.add_exception_handler(GlossaError, _domain_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
@@ -97,6 +100,7 @@ def create_app(settings: Settings) -> FastAPI:
 @asynccontextmanager
 async def _serving(settings: Settings, metrics: Metrics) -> AsyncIterator[Server]:
     """Everything a server consists of, closed again in reverse whatever happens."""
+    asyncio.get_running_loop().set_exception_handler(log_unhandled)
     registry = await run_in_threadpool(
         open_registry, settings.home, database_url=settings.database_url, blob_url=settings.blob_url
     )
@@ -113,17 +117,20 @@ async def _serving(settings: Settings, metrics: Metrics) -> AsyncIterator[Server
                 masked_lm=loaded.backbone.masked_lm is not None,
                 actor="server",
             )
+            watcher = Watcher(registry)
             async with kept_tidy(registry), controlled(registry, settings) as access:
-                yield Server(
-                    settings=settings,
-                    access=access,
-                    registry=registry,
-                    loaded=loaded,
-                    engine=engine,
-                    metrics=metrics,
-                    intake=Intake(at_once=settings.uploads_at_once),
-                    downloads=Downloads(),
-                )
+                with watcher.watching():
+                    yield Server(
+                        settings=settings,
+                        access=access,
+                        registry=registry,
+                        loaded=loaded,
+                        engine=engine,
+                        metrics=metrics,
+                        intake=Intake(at_once=settings.uploads_at_once),
+                        downloads=Downloads(),
+                        watcher=watcher,
+                    )
         finally:
             await engine.stop()
     finally:
@@ -145,29 +152,35 @@ def _engine(settings: Settings, registry: Registry, metrics: Metrics) -> Engine:
     )
 
 
-async def _domain_error(_request: Request, error: Exception) -> Response:
+async def _domain_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, GlossaError)
     if problem_of(error) is None:
         _log.error("an error without a status: %s", where(error))
     elif is_inside(error):
         _log.warning("%s", error)
+    return _refused(request, error)
+
+
+def _refused(request: Request, error: GlossaError) -> Response:
+    problem = problem_of(error)
+    note_of(request).code = InternalError.code if problem is None else problem.code
     return problem_response(error)
 
 
-async def _validation_error(_request: Request, error: Exception) -> Response:
+async def _validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"][1:]) or "body"
-    return problem_response(InvalidRequest(f"{field}: {first['msg']}", field=field))
+    return _refused(request, InvalidRequest(f"{field}: {first['msg']}", field=field))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if isinstance(error.__cause__, GlossaError):  # raised while the framework read a body
-        return problem_response(error.__cause__)
+        return _refused(request, error.__cause__)
     if error.status_code == 400:
-        return problem_response(InvalidRequest("the body cannot be read", field="body"))
+        return _refused(request, InvalidRequest("the body cannot be read", field="body"))
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "").split(", ")
-        return problem_response(MethodNotAllowed(f"{request.method} is not taken here", allowed=allowed))
-    return problem_response(UnknownRoute(f"there is nothing at {request.url.path}; /docs lists the addresses"))
+        return _refused(request, MethodNotAllowed(f"{request.method} is not taken here", allowed=allowed))
+    return _refused(request, UnknownRoute(f"there is nothing at {request.url.path}; /docs lists the addresses"))

@@ -14,6 +14,7 @@ from .intake import Intake
 from .metrics import Metrics
 from .resolve import Target
 from .settings import Settings
+from .watcher import Watcher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,7 @@ class Server:
     metrics: Metrics
     intake: Intake
     downloads: Downloads
+    watcher: Watcher
 
     @property
     def target(self) -> Target:
