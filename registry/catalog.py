@@ -217,9 +217,3 @@ def newest_event_id(registry: Registry) -> int:
     """0 where nothing has happened yet."""
     with registry.database.reading() as session:
         return session.scalar(select(func.max(EventRow.id))) or 0
-
-
-def newest_event(registry: Registry) -> int:
-    """The id of the newest event, 0 where there is none: as long as it stays, nothing has changed."""
-    with registry.database.reading() as session:
-        return session.scalar(select(func.max(EventRow.id))) or 0

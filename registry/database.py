@@ -30,22 +30,6 @@ LEFT_EVENT = "left_event"
 _SUPPORTED = "supported: sqlite:////absolute/file and postgresql://user:password@host/database"
 
 
-class Changes:
-    """How many changes this process has committed. Whoever remembers what the registry said compares the number."""
-
-    def __init__(self) -> None:
-        self.number = 0
-        self._lock = threading.Lock()
-
-    def happened(self) -> None:
-        with self._lock:
-            self.number += 1
-
-
-RECORDED = "recorded"
-"""In a session's `info`: its transaction has an entry in the journal."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Database:
     """Two faces of one pool: `writer` for what is to be committed, `reader` for queries that see one state.

@@ -25,7 +25,6 @@ def record(
     So events appear in the order of their ids, and a reader that goes on from the last one it saw misses none.
     """
     hold(session, "journal")
-    session.info[RECORDED] = True
     now = datetime.now(UTC)
     session.add(
         AuditRow(
