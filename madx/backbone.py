@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .activations import activation
 from .attention import RowLayout, attend, lay_out
 from .config import BackboneConfig
 from .heads.masked_lm import MaskedLMHead
+from .linear import Linear
 from .plan import Plan, RowStack, plan_rows
 from .stack import Adapters, adapt, invert_rows
 
@@ -78,8 +78,8 @@ class Attention(nn.Module):
     def __init__(self, config: BackboneConfig, dropout: float) -> None:
         super().__init__()
         self.num_heads = config.num_heads
-        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
-        self.output = nn.Linear(config.hidden_size, config.hidden_size)
+        self.qkv = Linear(config.hidden_size, 3 * config.hidden_size)
+        self.output = Linear(config.hidden_size, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(dropout)
 
@@ -95,15 +95,15 @@ class Attention(nn.Module):
 class FeedForward(nn.Module):
     def __init__(self, config: BackboneConfig, dropout: float) -> None:
         super().__init__()
-        self.up = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.down = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.up = Linear(config.hidden_size, config.intermediate_size)
+        self.down = Linear(config.intermediate_size, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(dropout)
-        self._activation = activation(config.activation)
+        self._activation = config.activation
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(T, D) -> (T, D), before Add&LN: the `f` of the adapter equations."""
-        f: torch.Tensor = self.dropout(self.down(self._activation(self.up(x))))
+        f: torch.Tensor = self.dropout(self.down(self.up(x, self._activation)))
         return f
 
 

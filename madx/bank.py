@@ -1,52 +1,48 @@
-"""The bank: device-resident weights of many adapters, stacked by shape; a slot is one adapter's place in it.
+"""The bank: the adapters that a device can run now; a slot is one adapter's place in it, 0 the identity.
 
-One slab per adapter configuration holds every layer's weights as (capacity, out, in) tensors and never shrinks; an
-adapter in the bank is a module whose parameters are views into its slab. Weights are copied once, when an adapter
-comes; a batch only names slots. Slot 0 is the identity and has no weights.
+An adapter is staged by any thread, which does all the copying and packing, and then added by the one thread that runs
+batches. On a CPU every adapter's weights lie packed as oneDNN reads them; on CUDA they lie in slabs, stacked by shape.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
 from .adapter import Adapter
-from .config import AdapterConfig, BackboneConfig, HeadConfig
+from .config import BackboneConfig
+from .linear import pack
 from .plan import IDENTITY, Slot
-from .shapes import adapter_shapes
-
-_FIRST_CAPACITY = 4
-
-
-@dataclass(slots=True, kw_only=True)
-class _Slab:
-    """Stacked bottleneck tensors of adapters that share a configuration: name -> (capacity, *shape)."""
-
-    tensors: dict[str, torch.Tensor]
-    capacity: int = 0
-    free: list[int] = field(default_factory=list)
-    members: dict[int, Slot] = field(default_factory=dict)  # place in the slab -> slot
+from .precision import FLOAT32, Precision
+from .slabs import Slabs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Resident:
+class Staged:
+    """An adapter on the bank's device and in its precision; `size_bytes` is what it takes there."""
+
     adapter: Adapter
-    slab: AdapterConfig
-    place: int
     size_bytes: int
 
 
 class Bank:
-    """Slots for adapters on one device and in one dtype. One thread changes it and runs batches."""
+    """Slots for adapters on one device. `stage` is safe in any thread; one thread adds, removes and runs batches."""
 
     def __init__(
-        self, backbone: BackboneConfig, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+        self,
+        backbone: BackboneConfig,
+        *,
+        device: torch.device | str = "cpu",
+        precision: Precision = FLOAT32,
+        stacked: bool | None = None,
     ) -> None:
+        """`stacked` says whether bottlenecks lie in slabs; as the device wants it by default."""
         self._backbone = backbone
         self._device = torch.device(device)
-        self._dtype = dtype
-        self._slabs: dict[AdapterConfig, _Slab] = {}
-        self._residents: dict[Slot, _Resident] = {}
+        self._precision = precision
+        in_slabs = self._device.type == "cuda" if stacked is None else stacked
+        self._slabs = Slabs(backbone, device=self._device, dtype=precision.adapters) if in_slabs else None
+        self._residents: dict[Slot, Staged] = {}
         self._next = IDENTITY + 1
         self._freed: list[Slot] = []
 
@@ -60,84 +56,50 @@ class Bank:
         return iter(self._residents)
 
     @property
+    def slabs(self) -> Slabs | None:
+        return self._slabs
+
+    @property
     def size_bytes(self) -> int:
         """Bytes of the adapters that are in, unused capacity aside."""
-        return sum(resident.size_bytes for resident in self._residents.values())
+        return sum(staged.size_bytes for staged in self._residents.values())
 
-    def place_of(self, slot: Slot) -> tuple[AdapterConfig, int]:
-        """The slab and the place in it that hold a slot's bottlenecks."""
-        resident = self._residents[slot]
-        return resident.slab, resident.place
+    def stage(self, adapter: Adapter) -> Staged:
+        """Copy an adapter to the device, ready to be added. The bank owns the copy.
 
-    def add(self, adapter: Adapter) -> Slot:
-        """Copy an adapter's weights in and give its slot. The bank owns the copy; what raises takes no place."""
-        slab = self._slabs.get(adapter.config)
-        if slab is None:
-            slab = self._slabs[adapter.config] = self._new_slab(adapter.config)
-        if not slab.free:
-            self._grow(slab)
-        place = slab.free[-1]
-        state = adapter.state_dict()
-        for name, stacked in slab.tensors.items():
-            stacked[place].copy_(state[name])
-        own = {
-            name: tensor.to(self._device, self._dtype, copy=True)
-            for name, tensor in state.items()
-            if name not in slab.tensors
+        Raises what the device raises where its memory is full, and `RuntimeError` for an adapter of another shape.
+        """
+        with torch.device("meta"):
+            copy = Adapter(adapter.config, adapter.head_config, self._backbone)
+        tensors = {
+            name: tensor.to(self._device, self._dtype_of(name), copy=True)
+            for name, tensor in adapter.state_dict().items()
         }
-        resident = self._view(adapter.config, adapter.head_config, slab, place, own)
-        slab.free.pop()
-        slot = self._freed.pop() if self._freed else Slot(self._next)
+        copy.load_state_dict(tensors, assign=True)
+        copy.requires_grad_(False).eval()
+        size_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+        if self._slabs is None:
+            pack(copy, self._precision, bottlenecks=True)
+        return Staged(adapter=copy, size_bytes=size_bytes)
+
+    def _dtype_of(self, name: str) -> torch.dtype:
+        """A head reads and writes what flows through the backbone; everything else of an adapter is a bottleneck."""
+        return self._precision.activations if name.startswith("head.") else self._precision.adapters
+
+    def add(self, staged: Staged) -> Slot:
+        """Give a staged adapter a slot. What raises takes no place."""
+        slot = self._freed[-1] if self._freed else Slot(self._next)
+        if self._slabs is not None:
+            self._slabs.add(slot, staged.adapter)
+        if self._freed:
+            self._freed.pop()
         self._next = max(self._next, slot + 1)
-        slab.members[place] = slot
-        self._residents[slot] = _Resident(
-            adapter=resident,
-            slab=adapter.config,
-            place=place,
-            size_bytes=sum(p.numel() * p.element_size() for p in resident.parameters()),
-        )
+        self._residents[slot] = staged
         return slot
 
     def remove(self, slot: Slot) -> None:
         """Free a slot. The caller sees to it that no batch in flight names it."""
-        resident = self._residents.pop(slot)
-        slab = self._slabs[resident.slab]
-        del slab.members[resident.place]
-        slab.free.append(resident.place)
+        del self._residents[slot]
+        if self._slabs is not None:
+            self._slabs.remove(slot)
         self._freed.append(slot)
-
-    def _new_slab(self, config: AdapterConfig) -> _Slab:
-        shapes = adapter_shapes(config, None, self._backbone)
-        return _Slab(
-            tensors={
-                name: torch.empty((0, *shape), device=self._device, dtype=self._dtype)
-                for name, shape in shapes.items()
-                if name.startswith("layers.")
-            }
-        )
-
-    def _grow(self, slab: _Slab) -> None:
-        """Double a slab. Members' views move to the new tensors; their slots and places stay."""
-        capacity = max(_FIRST_CAPACITY, 2 * slab.capacity)
-        grown: dict[str, torch.Tensor] = {}
-        for name, old in slab.tensors.items():
-            grown[name] = old.new_zeros((capacity, *old.shape[1:]))
-            grown[name][: slab.capacity].copy_(old)
-        # All at once: a device that runs out of memory half-way must leave the slab as it was.
-        slab.tensors = grown
-        for place, slot in slab.members.items():
-            _assign(self._residents[slot].adapter, {name: stack[place] for name, stack in slab.tensors.items()})
-        slab.free.extend(range(capacity - 1, slab.capacity - 1, -1))
-        slab.capacity = capacity
-
-    def _view(
-        self, config: AdapterConfig, head: HeadConfig | None, slab: _Slab, place: int, own: dict[str, torch.Tensor]
-    ) -> Adapter:
-        with torch.device("meta"):
-            adapter = Adapter(config, head, self._backbone)
-        _assign(adapter, own | {name: stacked[place] for name, stacked in slab.tensors.items()})
-        return adapter.requires_grad_(False).eval()
-
-
-def _assign(adapter: Adapter, tensors: dict[str, torch.Tensor]) -> None:
-    adapter.load_state_dict(tensors, strict=False, assign=True)

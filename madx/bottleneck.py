@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from .activations import activation
 from .config import Activation
+from .linear import Linear
 
 INITIAL_STD = 0.02
 
@@ -19,14 +19,19 @@ class Bottleneck(nn.Module):
         self, inputs: int, size: int, outputs: int, *, non_linearity: Activation = "relu", scaling: float = 1.0
     ) -> None:
         super().__init__()
-        self.down = nn.Linear(inputs, size)
-        self.up = nn.Linear(size, outputs)
+        self.down = Linear(inputs, size)
+        self.up = Linear(size, outputs)
         self.scaling = scaling
-        self._activation = activation(non_linearity)
+        self._non_linearity = non_linearity
         for linear in (self.down, self.up):
             nn.init.normal_(linear.weight, std=INITIAL_STD)
             nn.init.zeros_(linear.bias)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it multiplies in; its input is cast to that."""
+        return self.down.weight.dtype
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y: torch.Tensor = self.up(self._activation(self.down(x)))
+        y: torch.Tensor = self.up(self.down(x.to(self.dtype), self._non_linearity))
         return y if self.scaling == 1.0 else y * self.scaling

@@ -5,16 +5,15 @@ from dataclasses import dataclass
 
 import torch
 
-from madx.adapter import Adapter
 from madx.bank import Bank
-from madx.checkpoint import from_safetensors
-from madx.config import BackboneConfig
-from madx.errors import GlossaError
+from madx.errors import GlossaError, InvalidConfig
 from madx.forward import Row, infer
+from madx.lanes import Lanes
+from madx.linear import pack
 from madx.loading import LoadedBackbone, load_backbone
 from madx.manifest import Digest
 from madx.plan import IDENTITY, RowStack, Slot
-from registry.registry import Registry
+from madx.precision import Precision, choose_precision
 from registry.values import Version
 
 from .errors import InvalidSettings
@@ -31,19 +30,33 @@ class Model:
 
     loaded: LoadedBackbone
     bank: Bank
-    item_bytes: int
+    precision: Precision
     infer: Infer
 
 
 def open_model(settings: Settings) -> Model:
     """In the device thread, which is the only one that ever touches the bank."""
     device = choose_device(settings.device)
-    dtype = _dtype(settings.dtype, device)
-    loaded = load_backbone(settings.backbone, device=device, dtype=dtype)
-    bank = Bank(loaded.config, device=device, dtype=dtype)
-    return Model(
-        loaded=loaded, bank=bank, item_bytes=dtype.itemsize, infer=lambda rows: infer(loaded.backbone, bank, rows)
-    )
+    try:
+        precision = choose_precision(settings.dtype, device)
+    except InvalidConfig as error:
+        raise InvalidSettings(f"GLOSSA_DTYPE: {error}") from error
+    return assemble(load_backbone(settings.backbone, device=device, dtype=precision.activations), precision)
+
+
+def assemble(loaded: LoadedBackbone, precision: Precision) -> Model:
+    """A backbone, loaded in the precision's activations and now packed, beside an empty bank."""
+    backbone = loaded.backbone
+    pack(backbone, precision)
+    bank = Bank(loaded.config, device=backbone.device, precision=precision)
+    cores = torch.get_num_threads() if backbone.device.type == "cpu" else 1
+    forward: Infer
+    if cores > 1:
+        lanes = Lanes(cores)
+        forward = lambda rows: lanes.infer(backbone, bank, rows)  # noqa: E731
+    else:
+        forward = lambda rows: infer(backbone, bank, rows)  # noqa: E731
+    return Model(loaded=loaded, bank=bank, precision=precision, infer=forward)
 
 
 def choose_device(name: str) -> torch.device:
@@ -65,19 +78,6 @@ def choose_device(name: str) -> torch.device:
 
 def _no_device(name: str) -> InvalidSettings:
     return InvalidSettings(f"GLOSSA_DEVICE: {name!r} is no device to serve from; use auto, cpu, cuda or cuda:N")
-
-
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    if name == "auto":
-        name = "bfloat16" if device.type == "cuda" else "float32"
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
-
-
-def load_adapter(registry: Registry, version: Version, backbone: BackboneConfig) -> Adapter:
-    """A version's weights from the store, checked against its manifest. Runs in a loader thread."""
-    with registry.store.open(version.weights_digest) as stream:
-        weights = stream.read(version.size_bytes + 1)
-    return from_safetensors(weights, version.manifest, backbone)
 
 
 def run_rows(model: Model, rows: Sequence[AskedRow], slots: Mapping[Digest, Slot]) -> list[RowAnswer]:

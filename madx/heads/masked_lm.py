@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..activations import activation
 from ..config import BackboneConfig
 from ..invertible import Invertible
+from ..linear import Linear
 
 
 class MaskedLMHead(nn.Module):
@@ -18,14 +18,14 @@ class MaskedLMHead(nn.Module):
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dense = Linear(config.hidden_size, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
-        self._activation = activation(config.masked_lm_activation)
+        self._activation = config.masked_lm_activation
 
     def transform(self, hidden: torch.Tensor) -> torch.Tensor:
         """(P, D) -> (P, D): what the inverse and then the decoder read."""
-        transformed: torch.Tensor = self.norm(self._activation(self.dense(hidden)))
+        transformed: torch.Tensor = self.norm(self.dense(hidden, self._activation))
         return transformed
 
     def forward(

@@ -12,6 +12,7 @@ from madx.config import BackboneConfig, HeadConfig, language_config, task_config
 from madx.forward import Row, infer
 from madx.loading import load_backbone
 from madx.plan import IDENTITY, RowStack, Slot
+from madx.precision import BFLOAT16, FLOAT32, Precision
 from madx.stack import Adapters
 from tests.support.tiny import make_adapter, make_backbone
 from trainer.loop import BatchLoss, Optimisation, Schedule, new_optimizer, train_steps
@@ -19,7 +20,7 @@ from trainer.methods.madx import train_language
 from trainer.objectives import masked_lm
 
 TAGS = HeadConfig(type="tagging", labels=("O", "B-PER", "I-PER"))
-TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 5e-2}
+TOLERANCE = {FLOAT32: 1e-5, BFLOAT16: 5e-2}
 
 
 @pytest.fixture(scope="module")
@@ -44,22 +45,22 @@ def rows_of(slots: list[Slot], vocabulary: int) -> list[Row]:
     return rows
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_mixed_batch_equals_the_cpu(folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("precision", [FLOAT32, BFLOAT16], ids=lambda precision: precision.name)
+def test_a_mixed_batch_equals_the_cpu(folder: Path, device: torch.device, precision: Precision) -> None:
     on_cpu = load_backbone(folder)
-    on_cuda = load_backbone(folder, device=device, dtype=dtype)
-    assert has_varlen_kernel(device, dtype, 8) == (dtype is torch.bfloat16)
+    on_cuda = load_backbone(folder, device=device, dtype=precision.activations)
+    assert has_varlen_kernel(device, precision.activations, 8) == (precision is BFLOAT16)
     given = adapters_of(on_cpu.config)
     banks: list[Adapters] = []
     slots: list[Slot] = []
-    for bank in (Bank(on_cpu.config), Bank(on_cpu.config, device=device, dtype=dtype)):
-        slots = [bank.add(adapter) for adapter in given]
+    for bank in (Bank(on_cpu.config), Bank(on_cpu.config, device=device, precision=precision)):
+        slots = [bank.add(bank.stage(adapter)) for adapter in given]
         banks.append(bank)
     rows = rows_of(slots, on_cpu.config.vocab_size)
     expected = infer(on_cpu.backbone, banks[0], rows)
     found = infer(on_cuda.backbone, banks[1], rows)
     for one, other in zip(expected, found, strict=True):
-        assert (one - other.cpu()).abs().max() <= TOLERANCE[dtype] * max(1.0, one.abs().max().item())
+        assert (one - other.cpu()).abs().max() <= TOLERANCE[precision] * max(1.0, one.abs().max().item())
 
 
 def test_a_language_adapter_trains_on_cuda(folder: Path, device: torch.device) -> None:

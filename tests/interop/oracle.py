@@ -153,7 +153,7 @@ class Oracle:
         ours = from_hub(tensors, config=config, head=head, backbone=self.loaded.config, naming=naming)
         adapter = Adapter(config, head, self.loaded.config)
         adapter.load_state_dict(ours, strict=True)
-        return Pair(name=name, slot=self.bank.add(adapter), head=head)
+        return Pair(name=name, slot=self.bank.add(self.bank.stage(adapter)), head=head)
 
     def without_layers(self, pair: Pair, leave_out: tuple[int, ...]) -> str:
         """Their name for `pair` loaded again with layers left out, which is how its users get MAD-X 2.0."""

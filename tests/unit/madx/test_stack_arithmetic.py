@@ -15,22 +15,9 @@ from madx.forward import Row, hidden_states, infer
 from madx.plan import IDENTITY, RowStack, Segment, Slot, plan_rows
 from madx.shapes import adapter_shapes
 from madx.stack import adapt
+from tests.support.network import CONFIG, make_network
 from tests.support.tiny import make_adapter
 
-CONFIG = BackboneConfig(
-    family="xlm-roberta",
-    hidden_size=32,
-    num_layers=3,
-    num_heads=4,
-    intermediate_size=64,
-    vocab_size=300,
-    max_positions=130,
-    type_vocab_size=1,
-    position_offset=2,
-    pad_token_id=1,
-    layer_norm_eps=1e-5,
-    activation="gelu",
-)
 XLM_R_BASE = BackboneConfig(
     family="xlm-roberta",
     hidden_size=768,
@@ -54,11 +41,7 @@ def close(found: torch.Tensor, expected: torch.Tensor) -> bool:
 
 @pytest.fixture
 def backbone() -> Backbone:
-    torch.manual_seed(3)
-    made = Backbone(CONFIG).eval().requires_grad_(False)
-    for parameter in made.parameters():
-        parameter.normal_(std=0.3)
-    return made
+    return make_network()
 
 
 def count(config: AdapterConfig) -> int:
@@ -122,11 +105,17 @@ def test_the_inverse_inverts() -> None:
 def test_a_mixed_batch_equals_each_row_alone(backbone: Backbone) -> None:
     bank = Bank(CONFIG)
     languages = [
-        bank.add(make_adapter(CONFIG, language_config(invertible=i % 2 == 0, leave_out=(2,) if i == 3 else ()), seed=i))
+        bank.add(
+            bank.stage(
+                make_adapter(CONFIG, language_config(invertible=i % 2 == 0, leave_out=(2,) if i == 3 else ()), seed=i)
+            )
+        )
         for i in range(8)
     ]
     forms = (task_config(reduction=4), task_config(reduction=4, form="paper"), task_config(reduction=8, leave_out=(2,)))
-    tasks = [bank.add(make_adapter(CONFIG, config, head=TAGS, seed=20 + i)) for i, config in enumerate(forms)]
+    tasks = [
+        bank.add(bank.stage(make_adapter(CONFIG, config, head=TAGS, seed=20 + i))) for i, config in enumerate(forms)
+    ]
     generator = torch.Generator().manual_seed(5)
     rows = []
     for index in range(64):
@@ -165,50 +154,6 @@ def test_one_forward_trains_the_adapter_and_only_the_adapter(backbone: Backbone)
     gradients = [parameter.grad for parameter in language.parameters()]
     assert all(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients)
     assert all(parameter.grad is None for parameter in backbone.parameters())
-
-
-def test_bank_keeps_slots_through_growth_removal_and_reuse() -> None:
-    bank = Bank(CONFIG)
-    adapters = [make_adapter(CONFIG, language_config(), seed=i) for i in range(9)]
-    slots = [bank.add(adapter) for adapter in adapters]
-    assert IDENTITY not in slots
-    assert len(set(slots)) == 9
-    for adapter, slot in zip(adapters, slots, strict=True):
-        for name, tensor in adapter.state_dict().items():
-            assert torch.equal(bank[slot].state_dict()[name], tensor)
-    before = bank.size_bytes
-    bank.remove(slots[4])
-    assert bank.size_bytes == before * 8 // 9
-    with pytest.raises(KeyError):
-        bank[slots[4]]
-    other = make_adapter(CONFIG, language_config(), seed=99)
-    reused = bank.add(other)
-    assert torch.equal(
-        bank[reused].state_dict()["layers.0.output.up.bias"], other.state_dict()["layers.0.output.up.bias"]
-    )
-    config, _ = bank.place_of(reused)
-    assert config == language_config()
-    assert len({bank.place_of(slot)[1] for slot in bank}) == 9
-
-
-def test_an_adapter_that_the_bank_cannot_take_leaves_it_as_it_was() -> None:
-    bank = Bank(CONFIG)
-    foreign = make_adapter(replace(CONFIG, hidden_size=16), language_config(), seed=1)
-    with pytest.raises(RuntimeError):
-        bank.add(foreign)
-    assert (len(bank), bank.size_bytes) == (0, 0)
-    slot = bank.add(make_adapter(CONFIG, language_config(), seed=2))
-    assert (slot, bank.place_of(slot)) == (Slot(1), (language_config(), 0))
-
-
-def test_the_bank_owns_its_copy() -> None:
-    adapter = make_adapter(CONFIG, language_config(), seed=1)
-    bank = Bank(CONFIG)
-    slot = bank.add(adapter)
-    name = "layers.0.output.down.weight"
-    before = bank[slot].state_dict()[name].clone()
-    adapter.state_dict()[name].zero_()
-    assert torch.equal(bank[slot].state_dict()[name], before)
 
 
 def test_a_row_without_task_needs_a_masked_lm_head() -> None:

@@ -1,0 +1,63 @@
+"""Lanes: one batch on the cores of a CPU as several smaller ones, each on a thread of its own.
+
+A forward is hundreds of short operations. Spread over the cores one by one, each ends in a wait for the slowest core,
+which is long where another process has taken one; lanes wait for each other once a batch.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+from .backbone import Backbone
+from .forward import Row, infer
+from .stack import Adapters
+
+_LARGEST_SHARE = 0.7
+"""Of a batch's tokens in one of two lanes. Beyond it, all cores on one operation at a time are faster."""
+
+
+class Lanes:
+    """As many lanes as `cores`. Used by one thread, which waits for the answers."""
+
+    def __init__(self, cores: int) -> None:
+        """`cores` is at least 1; one lane is the calling thread."""
+        self._cores = cores
+        self._pool = ThreadPoolExecutor(
+            cores, thread_name_prefix="glossa-lane", initializer=torch.set_num_threads, initargs=(1,)
+        )
+
+    def infer(self, backbone: Backbone, adapters: Adapters, rows: Sequence[Row]) -> list[torch.Tensor]:
+        """As `forward.infer`, whatever the number of lanes."""
+        shares = split_rows(rows, self._cores)
+        if len(shares) < 2:
+            return infer(backbone, adapters, rows)
+        parts = self._pool.map(lambda share: infer(backbone, adapters, [rows[index] for index in share]), shares)
+        answers: dict[int, torch.Tensor] = {}
+        for share, part in zip(shares, parts, strict=True):
+            answers.update(zip(share, part, strict=True))
+        return [answers[index] for index in range(len(rows))]
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+
+def split_rows(rows: Sequence[Row], lanes: int) -> list[list[int]]:
+    """Indices of rows by lane: about equal in tokens, rows of one language together; one share if they do not divide.
+
+    A cut may go through a language's rows, whose adapter then is read by two lanes.
+    """
+    order = sorted(range(len(rows)), key=lambda row: (rows[row].stack.language, rows[row].stack.task))
+    total = sum(len(row.input_ids) for row in rows)
+    shares: list[list[int]] = [[] for _ in range(lanes)]
+    before = 0
+    tokens = [0] * lanes
+    for row in order:
+        length = len(rows[row].input_ids)
+        lane = (2 * before + length) * lanes // (2 * total)  # where the row's middle falls
+        shares[lane].append(row)
+        tokens[lane] += length
+        before += length
+    if max(tokens) * lanes > 2 * _LARGEST_SHARE * total:
+        return [list(range(len(rows)))]
+    return [share for share in shares if share]

@@ -1,0 +1,155 @@
+"""Packed layers against plain ones, in each precision; int8 rows that do not depend on their neighbours; lanes."""
+
+import copy
+
+import pytest
+import torch
+
+from madx.backbone import Backbone
+from madx.bank import Bank
+from madx.config import Activation, HeadConfig, language_config, task_config
+from madx.errors import InvalidConfig
+from madx.forward import Row, infer
+from madx.lanes import Lanes, split_rows
+from madx.linear import Int8Linear, Linear, PackedLinear, pack, quantise_tokens
+from madx.plan import IDENTITY, RowStack, Slot
+from madx.precision import BFLOAT16, FLOAT32, Precision, choose_precision, has_bfloat16, has_int8
+from tests.support.network import CONFIG, make_network, make_rows
+from tests.support.tiny import make_adapter
+
+CPU = torch.device("cpu")
+TAGS = HeadConfig(type="tagging", labels=("O", "B-PER", "I-PER"))
+LENGTHS = [3, 40, 17, 8, 64, 1, 25, 25, 9, 33]
+ACTIVATIONS: tuple[Activation | None, ...] = (None, "relu", "gelu", "gelu_new", "silu", "tanh")
+
+needs_int8 = pytest.mark.skipif(not has_int8(CPU), reason="this processor has no integer dot products")
+
+
+def drift(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """The largest difference, relative to the largest value."""
+    return ((found.float() - expected).abs().max() / expected.abs().max()).item()
+
+
+@pytest.fixture
+def linear() -> Linear:
+    torch.manual_seed(1)
+    return Linear(48, 80).requires_grad_(False)
+
+
+@pytest.mark.parametrize("then", ACTIVATIONS)
+def test_a_packed_layer_is_the_layer(linear: Linear, then: Activation | None) -> None:
+    x = torch.randn(7, 48)
+    assert drift(PackedLinear(linear)(x, then), linear(x, then)) < 1e-5
+    halves = copy.deepcopy(linear).bfloat16()
+    assert drift(PackedLinear(halves)(x.bfloat16(), then), linear(x, then)) < 2e-2
+
+
+@needs_int8
+@pytest.mark.parametrize("then", ACTIVATIONS)
+def test_an_int8_layer_is_the_layer_to_eight_bits(linear: Linear, then: Activation | None) -> None:
+    x = torch.randn(7, 48)
+    assert drift(Int8Linear(linear)(x, then), linear(x, then)) < 2e-2
+
+
+@needs_int8
+def test_an_int8_layer_treats_each_token_by_itself(linear: Linear) -> None:
+    """A scale over all tokens would let the large one crush the small one."""
+    x = torch.randn(2, 48) * torch.tensor([[1e-3], [1e3]])
+    layer = Int8Linear(linear)
+    alone = torch.cat([layer(row[None]) for row in x])
+    assert torch.equal(layer(x), alone)
+    assert torch.equal(layer(torch.zeros(1, 48)), linear.bias[None])
+
+
+def test_quantised_tokens_lie_within_half_a_step() -> None:
+    x = torch.randn(5, 33) * torch.logspace(-6, 6, 5)[:, None]
+    quantised, scale = quantise_tokens(x)
+    assert ((quantised.float() - 128) * scale - x).abs().le(scale * 0.5001).all()
+    assert quantised.min() >= 1
+
+
+def stacks_of(bank: Bank) -> list[RowStack]:
+    languages = [bank.add(bank.stage(make_adapter(CONFIG, language_config(), seed=i))) for i in range(3)]
+    tasks = [
+        bank.add(bank.stage(make_adapter(CONFIG, task_config(reduction=4), head=TAGS, seed=10 + i))) for i in range(4)
+    ]
+    pairs = [RowStack(language=[*languages, IDENTITY][i % 4], task=[*tasks, IDENTITY][(i // 2) % 5]) for i in range(20)]
+    return [*pairs, RowStack(language=languages[1], task=tasks[0], leave_out=(2,))]
+
+
+def served(precision: Precision) -> tuple[Backbone, Bank, list[Row]]:
+    backbone = make_network(std=0.1).to(precision.activations)
+    pack(backbone, precision)
+    bank = Bank(CONFIG, precision=precision)
+    stacks = stacks_of(bank)
+    return backbone, bank, make_rows([*LENGTHS, *LENGTHS, 11], stacks)
+
+
+def precisions() -> list[Precision]:
+    return [FLOAT32, BFLOAT16, *([choose_precision("int8", CPU)] if has_int8(CPU) else [])]
+
+
+@pytest.mark.parametrize("precision", precisions(), ids=lambda precision: precision.name)
+def test_a_packed_stack_stays_near_the_plain_float32_stack(precision: Precision) -> None:
+    plain = make_network(std=0.1)
+    bank = Bank(CONFIG, stacked=True)
+    rows = make_rows([*LENGTHS, *LENGTHS, 11], stacks_of(bank))
+    expected = infer(plain, bank, rows)
+    allowed = {"float32": 1e-5, "bfloat16": 6e-2, "int8": 6e-2}[precision.name]
+    backbone, packed, rows = served(precision)
+    for found, wanted in zip(infer(backbone, packed, rows), expected, strict=True):
+        assert found.dtype == torch.float32
+        assert drift(found, wanted) < allowed
+
+
+@pytest.mark.parametrize("precision", precisions(), ids=lambda precision: precision.name)
+def test_a_mixed_row_equals_itself_alone(precision: Precision) -> None:
+    backbone, bank, rows = served(precision)
+    allowed = {"float32": 1e-5, "bfloat16": 3e-2, "int8": 1e-2}[precision.name]
+    together = infer(backbone, bank, rows)
+    for row, found in zip(rows, together, strict=True):
+        assert drift(found, infer(backbone, bank, [row])[0]) < allowed
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3, 5])
+def test_lanes_answer_as_one_forward_does(cores: int) -> None:
+    backbone, bank, rows = served(FLOAT32)
+    lanes = Lanes(cores)
+    try:
+        found = lanes.infer(backbone, bank, rows)
+    finally:
+        lanes.close()
+    expected = infer(backbone, bank, rows)
+    assert all(drift(a, b) < 1e-5 for a, b in zip(found, expected, strict=True))
+
+
+def test_lanes_share_tokens_about_equally_and_keep_languages_together() -> None:
+    stacks = [RowStack(language=Slot(1 + index % 4)) for index in range(40)]
+    rows = make_rows([10 + index % 7 for index in range(40)], stacks)
+    shares = split_rows(rows, 2)
+    assert sorted(row for share in shares for row in share) == list(range(40))
+    tokens = [sum(len(rows[row].input_ids) for row in share) for share in shares]
+    assert max(tokens) - min(tokens) <= 2 * 17
+    languages = [{rows[row].stack.language for row in share} for share in shares]
+    assert len(languages[0] & languages[1]) <= 1
+
+
+def test_rows_that_cannot_be_shared_out_stay_together() -> None:
+    assert split_rows(make_rows([90], [RowStack()]), 2) == [[0]]
+    assert split_rows(make_rows([90, 5, 5], [RowStack()]), 2) == [[0, 1, 2]]
+    assert [len(share) for share in split_rows(make_rows([50, 50], [RowStack()]), 2)] == [1, 1]
+
+
+def test_auto_takes_halves_only_where_the_processor_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = torch.cpu.get_capabilities()
+    assert choose_precision("auto", CPU) == (BFLOAT16 if has_bfloat16(CPU) else FLOAT32)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {**found, "avx512_bf16": False, "amx_bf16": False})
+    assert choose_precision("auto", CPU) == FLOAT32
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {**found, "avx512_bf16": True})
+    assert choose_precision("auto", CPU) == BFLOAT16
+
+
+def test_int8_is_refused_without_integer_dot_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    with pytest.raises(InvalidConfig, match="int8"):
+        choose_precision("int8", CPU)
