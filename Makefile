@@ -115,7 +115,7 @@ wheel: $(INSTALLED) ## build the wheel into dist/
 
 benchmarks: interop-env ## run every benchmark, each into dist/benchmarks/NAME.json
 	mkdir -p dist/benchmarks
-	for module in $(filter-out __init__ figures results,$(basename $(notdir $(wildcard benchmarks/*.py)))); do \
+	for module in $(basename $(notdir $(shell grep -l '__name__ == "__main__"' benchmarks/*.py))); do \
 		GLOSSA_INTEROP_PYTHON="$(INTEROP)/bin/python" $(BIN)/python -m benchmarks.$$module --json dist/benchmarks/$$module.json; \
 	done
 

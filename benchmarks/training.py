@@ -6,9 +6,7 @@ train the published adapter of 7,387,776 parameters under dropout 0.1 on random 
 """
 
 import argparse
-import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -20,7 +18,6 @@ from typing import Any
 import torch
 
 from madx.adapter import Adapter
-from madx.backbone import Backbone
 from madx.config import BackboneConfig, language_config
 from madx.plan import RowStack, Slot
 from trainer.loop import BatchLoss, Optimisation, Schedule, Step, new_optimizer, train_steps
@@ -28,28 +25,13 @@ from trainer.objectives import masked_lm
 from trainer.seeds import generator_of
 
 from .figures import MIN_ROUNDS, Ratio, write_figures
+from .peers.process import PEER_PYTHON, Peer, running_peer
+from .shapes import END, MASK, SPECIAL_PIECES, START, XLM_R_BASE, random_backbone
 
 KEY = "language_over_adapterhub_fp32"
-PEER_PYTHON = "GLOSSA_INTEROP_PYTHON"
 PEER = Path(__file__).with_name("peers") / "adapterhub.py"
 SEED = 17
 DROPOUT = 0.1
-START, END, MASK, SPECIAL_PIECES = 0, 2, 4, 5
-
-XLM_R_BASE = BackboneConfig(
-    family="xlm-roberta",
-    hidden_size=768,
-    num_layers=12,
-    num_heads=12,
-    intermediate_size=3072,
-    vocab_size=250_002,
-    max_positions=514,
-    type_vocab_size=1,
-    position_offset=2,
-    pad_token_id=1,
-    layer_norm_eps=1e-5,
-    activation="gelu",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,27 +44,13 @@ class Setting:
     threads: int
 
 
-def random_backbone(shape: BackboneConfig) -> Backbone:
-    """Frozen, at the initial weights that `transformers` gives XLM-R.
-
-    Larger ones would make the loss's gradient denormal, and slow, where the peer's is not.
-    """
-    backbone = Backbone(shape, dropout=DROPOUT)
-    for name, parameter in backbone.named_parameters():
-        if parameter.dim() > 1:
-            torch.nn.init.normal_(parameter, std=0.02)
-        elif name.endswith("bias"):
-            torch.nn.init.zeros_(parameter)
-    return backbone.requires_grad_(False)
-
-
 class Ours:
     """Our objective and loop over one frozen backbone; `round` goes on where the last one stopped."""
 
     def __init__(self, setting: Setting) -> None:
         torch.manual_seed(SEED)
         self._setting = setting
-        self._backbone = random_backbone(setting.shape).train()
+        self._backbone = random_backbone(setting.shape, dropout=DROPOUT).train()
         self.adapter = Adapter(language_config(), None, setting.shape)
         self._stack = RowStack(language=Slot(1))
         is_ordinary = torch.ones(setting.shape.vocab_size, dtype=torch.bool)
@@ -114,30 +82,23 @@ class Ours:
         return tokens / (time.perf_counter() - start)
 
 
-class Peer:
-    """The other side's process: a JSON line out, a JSON line back."""
+class TrainingPeer:
+    """AdapterHub's side, ready to train."""
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self._process = process
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
 
-    def ask(self, request: object) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit("the peer ended early; its reason stands above")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+    def train(self, steps: int) -> dict[str, Any]:
+        """Its speed and its last loss."""
+        return self._peer.ask({"steps": steps})
 
     def round(self, steps: int) -> float:
         """Train `steps` steps; answers tokens/s."""
-        return float(self.ask({"steps": steps})["tokens_per_s"])
+        return float(self.train(steps)["tokens_per_s"])
 
 
 @contextmanager
-def start_peer(python: str, setting: Setting) -> Iterator[Peer]:
+def start_peer(python: str, setting: Setting) -> Iterator[TrainingPeer]:
     """The worker, ready to train the adapter of the same size. Ends it on leaving."""
     shape = setting.shape
     request = {
@@ -155,16 +116,12 @@ def start_peer(python: str, setting: Setting) -> Iterator[Peer]:
         "threads": setting.threads,
         "seed": SEED,
     }
-    with subprocess.Popen([python, str(PEER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            peer = Peer(process)
-            found = peer.ask(request)["adapter_parameters"]
-            ours = sum(parameter.numel() for parameter in Adapter(language_config(), None, shape).parameters())
-            if found != ours:
-                raise SystemExit(f"the peer trains {found} parameters, we train {ours}: not the same adapter")
-            yield peer
-        finally:
-            process.kill()
+    with running_peer(python, PEER) as peer:
+        found = peer.ask(request)["adapter_parameters"]
+        ours = sum(parameter.numel() for parameter in Adapter(language_config(), None, shape).parameters())
+        if found != ours:
+            raise SystemExit(f"the peer trains {found} parameters, we train {ours}: not the same adapter")
+        yield TrainingPeer(peer)
 
 
 def measure(setting: Setting, python: str, *, rounds: int, steps: int) -> Ratio:

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks.training import XLM_R_BASE, Ours, Setting, measure, start_peer
+from benchmarks.shapes import XLM_R_BASE
+from benchmarks.training import Ours, Setting, measure, start_peer
 
 TINY = replace(
     XLM_R_BASE, hidden_size=32, num_layers=2, num_heads=4, intermediate_size=64, vocab_size=300, max_positions=40
@@ -22,9 +23,9 @@ def test_rounds_of_both_sides() -> None:
 
 def test_the_peer_learns_from_what_it_reads() -> None:
     with start_peer(sys.executable, SETTING) as peer:
-        first = peer.ask({"steps": 1})["loss"]
+        first = peer.train(1)["loss"]
         assert first == pytest.approx(torch.log(torch.tensor(300.0)).item(), abs=1.0)
-        assert peer.ask({"steps": 1})["loss"] != first
+        assert peer.train(1)["loss"] != first
 
 
 def test_our_side_trains_the_adapter() -> None:

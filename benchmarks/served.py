@@ -1,0 +1,117 @@
+"""Our side of a race: the model as the server opens it, adapters in its bank, batches of at most a token budget."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from madx.adapter import Adapter
+from madx.config import BackboneConfig
+from madx.forward import Row
+from madx.plan import BARE, RowStack, Slot
+from service.model import Model, open_model
+from service.settings import Settings
+
+from .rounds import Step, timed
+from .shapes import HEAD, LANGUAGE, TASK, random_adapter
+from .traffic import Ask, batches, tokens_of
+
+StackOf = Callable[[Ask], RowStack]
+
+_LANGUAGE_SEED, _TASK_SEED = 1_000, 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapters:
+    """Random ones of the published sizes, by rank; the same for the same shape."""
+
+    languages: Sequence[Adapter]
+    tasks: Sequence[Adapter]
+
+
+def random_adapters(shape: BackboneConfig, *, languages: int, tasks: int) -> Adapters:
+    return Adapters(
+        languages=[random_adapter(shape, LANGUAGE, seed=_LANGUAGE_SEED + rank) for rank in range(languages)],
+        tasks=[random_adapter(shape, TASK, HEAD, seed=_TASK_SEED + rank) for rank in range(tasks)],
+    )
+
+
+def bare(_ask: Ask) -> RowStack:
+    return BARE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """An open model and the slots of its adapters, by rank."""
+
+    model: Model
+    languages: tuple[Slot, ...]
+    tasks: tuple[Slot, ...]
+
+    def one_stack(self, _ask: Ask) -> RowStack:
+        """The same for every row."""
+        return RowStack(language=self.languages[0], task=self.tasks[0])
+
+    def own_task(self, ask: Ask) -> RowStack:
+        """Languages in turn, and a task adapter that none of the last rows had."""
+        language, task = ask.number % len(self.languages), ask.number % len(self.tasks)
+        return RowStack(language=self.languages[language], task=self.tasks[task])
+
+    def asked(self, ask: Ask) -> RowStack:
+        return RowStack(language=self.languages[ask.language], task=self.tasks[ask.task])
+
+    def logits(self, rows: Sequence[Ask], stack_of: StackOf) -> list[torch.Tensor]:
+        """One batch -> each row's logits (inner positions, labels), on the device. Of bare rows none are read."""
+        return self.model.infer([_row(ask, stack_of(ask)) for ask in rows])
+
+    def vocabulary_logits(self, ask: Ask, positions: Sequence[int]) -> list[torch.Tensor]:
+        """The bare row's masked-LM logits (P, V), as the only one of its batch."""
+        return self.model.infer([Row(input_ids=ask.ids, positions=tuple(positions))])
+
+
+def _row(ask: Ask, stack: RowStack) -> Row:
+    positions = () if stack == BARE else tuple(range(1, len(ask.ids) - 1))
+    return Row(input_ids=ask.ids, positions=positions, stack=stack)
+
+
+def open_model_of(folder: Path, *, device: str, dtype: str) -> Model:
+    """The checkpoint in `folder`; `dtype` as GLOSSA_DTYPE names it."""
+    settings: dict[str, Any] = {"home": folder, "backbone": str(folder), "device": device, "dtype": dtype}
+    return open_model(Settings(**settings))
+
+
+def slot_of(model: Model, adapter: Adapter) -> Slot:
+    """An adapter's place in the model's bank, where it is from now on."""
+    return model.bank.add(model.bank.stage(adapter))
+
+
+def open_served(folder: Path, adapters: Adapters, *, device: str, dtype: str) -> Served:
+    model = open_model_of(folder, device=device, dtype=dtype)
+    return Served(
+        model=model,
+        languages=tuple(slot_of(model, adapter) for adapter in adapters.languages),
+        tasks=tuple(slot_of(model, adapter) for adapter in adapters.tasks),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ours:
+    """One way to run rows through a served model, in batches as they come."""
+
+    served: Served
+    stack_of: StackOf
+    batch_tokens: int
+
+    def steps(self, rows: Sequence[Ask]) -> list[Step]:
+        return [
+            Step(tokens=tokens_of(batch), run=partial(timed, partial(self._run, batch)))
+            for batch in batches(rows, self.batch_tokens)
+        ]
+
+    def _run(self, batch: Sequence[Ask]) -> None:
+        self.served.logits(batch, self.stack_of)
+        if self.served.model.loaded.backbone.device.type == "cuda":
+            torch.cuda.synchronize()
