@@ -10,7 +10,7 @@ import ipaddress
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,15 +30,18 @@ from madx.errors import GlossaError
 from registry.access import TOUCHED_EVERY, Key, Role, authenticate, check_may_write, touch
 from registry.errors import NoKey, NotAllowed
 from registry.registry import Registry
+from registry.values import Event
 
 from .errors import RateLimited
 from .logs import where
+from .notes import note_of
 from .settings import Settings
+from .watcher import Watcher
 
 _log = logging.getLogger(__name__)
 
 REMEMBERED_S = 5.0
-"""For so long a key that was revoked, or has expired, may go on working."""
+"""For so long a key that has expired may go on working; so may one that was revoked, while the database is away."""
 
 ANONYMOUS = "anonymous"
 _MOST_REMEMBERED = 1024
@@ -61,13 +64,14 @@ class Caller:
 class Access:
     """One server's. Remembers keys for a moment, so that the database is not asked at every request."""
 
-    def __init__(self, registry: Registry, settings: Settings) -> None:
+    def __init__(self, registry: Registry, settings: Settings, watcher: Watcher) -> None:
         self._registry = registry
         self._mode = settings.keys
         self._known: OrderedDict[bytes, tuple[Key, float]] = OrderedDict()
         self._limit = RateLimitItemPerMinute(settings.requests_per_minute) if settings.requests_per_minute else None
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._touches: dict[str, asyncio.Task[None]] = {}
+        watcher.subscribe(self._forget)
 
     async def close(self) -> None:
         """Before the registry is closed."""
@@ -94,12 +98,18 @@ class Access:
         key, since_s = self._known.get(name, (None, 0.0))
         if key is None or time.monotonic() - since_s > REMEMBERED_S:
             self._known.pop(name, None)
+            known = self._known
             key = await run_in_threadpool(authenticate, self._registry, text)
-            self._known[name] = key, time.monotonic()
+            known[name] = key, time.monotonic()  # into what was forgotten meanwhile, where a key was revoked
             self._touch(key)
-            if len(self._known) > _MOST_REMEMBERED:
-                self._known.popitem(last=False)
+            if len(known) > _MOST_REMEMBERED:
+                known.popitem(last=False)
         return key
+
+    def _forget(self, events: Sequence[Event]) -> None:
+        """A key that was revoked is asked for anew. Called in any thread."""
+        if any(event.action.startswith("key.") for event in events):
+            self._known = OrderedDict()
 
     def _touch(self, key: Key) -> None:
         """Beside the request, which need not wait until somebody else has written."""
@@ -126,9 +136,9 @@ class Access:
 
 
 @asynccontextmanager
-async def controlled(registry: Registry, settings: Settings) -> AsyncIterator[Access]:
+async def controlled(registry: Registry, settings: Settings, watcher: Watcher) -> AsyncIterator[Access]:
     """Who may use a server, while its registry is open."""
-    access = Access(registry, settings)
+    access = Access(registry, settings, watcher)
     try:
         yield access
     finally:
@@ -171,7 +181,10 @@ class _Guard:
     ) -> Caller:
         access = request.app.state.server.access
         assert isinstance(access, Access)
-        return await access.admit(request, None if bearer is None else bearer.credentials, self.role)
+        caller = await access.admit(request, None if bearer is None else bearer.credentials, self.role)
+        if caller.key is not None:
+            note_of(request).key = caller.key.id
+        return caller
 
 
 def requires(role: Role) -> Any:

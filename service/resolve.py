@@ -1,28 +1,36 @@
-"""What a request names -> which versions run. Queries the registry; torch-free.
+"""What a request names -> which versions run. `Lookups` asks the registry, or remembers what it said; torch-free.
 
 Explicit references win; then the only adapter of the task or language; then its default; else the request is
 ambiguous. A task adapter's composition decides whether a language is needed.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from madx.errors import InvalidInput, NoMaskedLMHead
 from madx.manifest import Kind
-from registry import catalog
 from registry.errors import InvalidName
 from registry.references import AdapterRef, parse_reference
-from registry.registry import Registry
 from registry.values import Version
 
 from .errors import LanguageMissing
 from .schemas import StackParameters
 
 
+class Lookups(Protocol):
+    """The registry's two answers, for the backbone that is served."""
+
+    def find(self, reference: AdapterRef) -> Version:
+        """The version that a reference stands for."""
+
+    def choose(self, kind: Kind, key: str) -> Version:
+        """What runs where a request names no adapter for this language or task."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """The backbone that is served."""
 
-    fingerprint: str
     num_layers: int
     masked_lm: bool
 
@@ -36,37 +44,37 @@ class Stack:
     leave_out: tuple[int, ...] = ()
 
 
-def resolve_task(registry: Registry, target: Target, task: str, code: str | None, parameters: StackParameters) -> Stack:
+def resolve_task(lookups: Lookups, target: Target, task: str, code: str | None, parameters: StackParameters) -> Stack:
     """The stack, for a text in language `code`, of a task that has adapters and heads of its own."""
-    adapter = _task_adapter(registry, target, task, parameters)
+    adapter = _task_adapter(lookups, task, parameters)
     composition = adapter.manifest.composition
     assert composition is not None  # the manifest of every task adapter has one
     if "language_adapter" in parameters.model_fields_set:
-        language = _named_language(registry, target, parameters.language_adapter)
+        language = _named_language(lookups, parameters.language_adapter)
     elif composition.language == "none":
         language = None
     elif composition.language != "swapped":
-        language = _referenced(registry, target, composition.language, kind="language", field="parameters.adapter")
+        language = _referenced(lookups, composition.language, kind="language", field="parameters.adapter")
     elif code is None:
         raise LanguageMissing(
             f"{adapter.reference} runs on the adapter of the text's language; name the language as "
             "parameters.language or ?language=, or set parameters.language_adapter to null for none"
         )
     else:
-        language = _chosen_language(registry, target, code)
+        language = lookups.choose("language", code)
     return Stack(
         language=language, task=adapter, leave_out=_leave_out(target, parameters, composition.leave_out, language)
     )
 
 
-def resolve_masked_lm(registry: Registry, target: Target, code: str | None, parameters: StackParameters) -> Stack:
+def resolve_masked_lm(lookups: Lookups, target: Target, code: str | None, parameters: StackParameters) -> Stack:
     """The stack of fill-mask: the language adapter of the language asked for, or none."""
     if parameters.adapter is not None:
         raise InvalidInput("fill-mask runs without a task adapter; leave this out", field="parameters.adapter")
     if "language_adapter" in parameters.model_fields_set:
-        language = _named_language(registry, target, parameters.language_adapter)
+        language = _named_language(lookups, parameters.language_adapter)
     elif code is not None:
-        language = _chosen_language(registry, target, code)
+        language = lookups.choose("language", code)
     else:
         language = None
     if not target.masked_lm and (language is None or language.manifest.head is None):
@@ -74,12 +82,12 @@ def resolve_masked_lm(registry: Registry, target: Target, code: str | None, para
     return Stack(language=language, task=None, leave_out=_leave_out(target, parameters, (), language))
 
 
-def _task_adapter(registry: Registry, target: Target, task: str, parameters: StackParameters) -> Version:
+def _task_adapter(lookups: Lookups, task: str, parameters: StackParameters) -> Version:
     if "adapter" not in parameters.model_fields_set:
-        return catalog.choose(registry, kind="task", key=task, fingerprint=target.fingerprint)
+        return lookups.choose("task", task)
     if parameters.adapter is None:
         raise InvalidInput(f"{task} needs a task adapter, whose head reads the text", field="parameters.adapter")
-    version = _referenced(registry, target, parameters.adapter, kind="task", field="parameters.adapter")
+    version = _referenced(lookups, parameters.adapter, kind="task", field="parameters.adapter")
     if version.task != task:
         raise InvalidInput(
             f"{version.reference} is an adapter for {version.task}, not {task}", field="parameters.adapter"
@@ -87,18 +95,14 @@ def _task_adapter(registry: Registry, target: Target, task: str, parameters: Sta
     return version
 
 
-def _named_language(registry: Registry, target: Target, named: str | None) -> Version | None:
+def _named_language(lookups: Lookups, named: str | None) -> Version | None:
     if named is None:
         return None
-    return _referenced(registry, target, named, kind="language", field="parameters.language_adapter")
+    return _referenced(lookups, named, kind="language", field="parameters.language_adapter")
 
 
-def _chosen_language(registry: Registry, target: Target, language: str) -> Version:
-    return catalog.choose(registry, kind="language", key=language, fingerprint=target.fingerprint)
-
-
-def _referenced(registry: Registry, target: Target, text: str, *, kind: Kind, field: str) -> Version:
-    version = catalog.resolve(registry, _reference(text, field), fingerprint=target.fingerprint)
+def _referenced(lookups: Lookups, text: str, *, kind: Kind, field: str) -> Version:
+    version = lookups.find(_reference(text, field))
     if version.kind != kind:
         raise InvalidInput(f"{version.reference} is a {version.kind} adapter, not a {kind} adapter", field=field)
     return version

@@ -12,6 +12,8 @@ from .downloads import Downloads
 from .engine import Engine
 from .intake import Intake
 from .metrics import Metrics
+from .pools import Pools
+from .resolutions import Resolutions
 from .resolve import Target
 from .settings import Settings
 from .watcher import Watcher
@@ -25,6 +27,8 @@ class Server:
     loaded: LoadedBackbone
     engine: Engine
     metrics: Metrics
+    pools: Pools
+    resolutions: Resolutions
     intake: Intake
     downloads: Downloads
     watcher: Watcher
@@ -32,7 +36,6 @@ class Server:
     @property
     def target(self) -> Target:
         return Target(
-            fingerprint=self.loaded.fingerprint,
             num_layers=self.loaded.config.num_layers,
             masked_lm=self.loaded.backbone.masked_lm is not None,
         )

@@ -5,21 +5,21 @@ import time
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter
 from pydantic import BaseModel
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from ..access import Caller, requires
 from ..engine import Engine
 from ..errors import DeadlineExceeded, InvalidRequest
+from ..notes import Ran, note_of
+from ..preparing import prepare, reply_of
 from ..resolve import Stack
 from ..responses import problems
 from ..schemas import FillMaskRequest, NerRequest
-from ..state import Server, server_of
-from ..tasks import prepare_for
+from ..state import server_of
+from ..tasks import reader_of
 from ..work import AskedRow, Done
 
 router = APIRouter(prefix="/v1", tags=["predict"])
@@ -71,21 +71,21 @@ async def predict(task: str, request: Request, caller: Annotated[Caller, require
     server = server_of(request)
     started_s = time.monotonic()
     deadline_s = started_s + server.settings.deadline_s
-    prepare = prepare_for(task)
+    read = reader_of(task)
     language = _query_language(request)
     try:
         async with asyncio.timeout(server.settings.deadline_s):
             content = await request.body()  # of bounded length: `bodies` sees to it
-            prepared = await run_in_threadpool(prepare, content, language, server)
+            prepared = await prepare(read, content, language, server)
             prepared_s = time.monotonic()
             key = "" if caller.key is None else caller.key.id
             done = await run_rows(request, server.engine, prepared.rows, key=key, deadline_s=deadline_s)
-            reply = await run_in_threadpool(lambda: orjson.dumps(prepared.reply(done.answers)))
+            reply = await reply_of(prepared, done.answers, server)
     except TimeoutError as error:
         raise DeadlineExceeded(
             f"not answered within {server.settings.deadline_s:g} s; send less at once, or try again later"
         ) from error
-    _observe(server, done, prepared_s - started_s)
+    note_of(request).ran = _noted(prepared.stacks, done, prepared_s - started_s)
     headers = _versions(prepared.stacks) | _timings(done, started_s, prepared_s)
     return Response(reply, media_type="application/json", headers=headers)
 
@@ -117,10 +117,15 @@ async def _left(request: Request) -> None:
         pass
 
 
-def _observe(server: Server, done: Done, tokenization_s: float) -> None:
-    server.metrics.tokenization_seconds.observe(tokenization_s)
-    server.metrics.queue_seconds.observe(done.queue_s)
-    server.metrics.inference_seconds.observe(done.inference_s)
+def _noted(stacks: Sequence[Stack], done: Done, tokenization_s: float) -> Ran:
+    versions = (version for stack in stacks for version in (stack.task, stack.language))
+    return Ran(
+        adapters=tuple(dict.fromkeys(version.reference for version in versions if version is not None)),
+        tokens=done.tokens,
+        tokenization_s=tokenization_s,
+        queue_s=done.queue_s,
+        inference_s=done.inference_s,
+    )
 
 
 def _versions(stacks: Sequence[Stack]) -> dict[str, str]:

@@ -1,18 +1,18 @@
-"""The tasks that are served, one file each: body -> rows, answers -> reply. `prepare_for` finds one by its name."""
+"""The tasks that are served, one file each: body -> rows, answers -> reply. `reader_of` finds one by its name."""
 
 from registry.errors import UnknownTask
 from registry.nearest import nearest_names
 
 from . import fill_mask, ner
-from .prepared import Prepare, Prepared
+from .prepared import Asked, Prepared, Read
 
-__all__ = ["PREPARE", "Prepared", "prepare_for"]
+__all__ = ["READERS", "Asked", "Prepared", "Read", "reader_of"]
 
-PREPARE: dict[str, Prepare] = {ner.NAME: ner.prepare, fill_mask.NAME: fill_mask.prepare}
+READERS: dict[str, Read] = {ner.NAME: ner.read, fill_mask.NAME: fill_mask.read}
 
 
-def prepare_for(task: str) -> Prepare:
+def reader_of(task: str) -> Read:
     """Raises `UnknownTask` with the nearest names."""
-    if task not in PREPARE:
-        raise UnknownTask(f"no task {task!r}; served: {', '.join(PREPARE)}", nearest=nearest_names(task, PREPARE))
-    return PREPARE[task]
+    if task not in READERS:
+        raise UnknownTask(f"no task {task!r}; served: {', '.join(READERS)}", nearest=nearest_names(task, READERS))
+    return READERS[task]

@@ -9,18 +9,18 @@ from madx.tasks.fill_mask import EncodedMask
 
 from ..errors import BodyTooLarge
 from ..readout import Candidates, Ranked, RowAnswer
-from ..resolve import resolve_masked_lm
+from ..resolve import Stack, resolve_masked_lm
 from ..schemas import FillMaskParameters, FillMaskRequest, read_request, read_texts, with_query
 from ..state import Server
 from ..work import AskedRow
-from .prepared import JsonItem, Prepared, encode_each, stack_of_each
+from .prepared import Asked, JsonItem, Prepared, asked, encode_each
 
 NAME = "fill-mask"
 MAX_FILLS = 10_000
 _TOP_K = 5
 
 
-def prepare(content: bytes, language: str | None, server: Server) -> Prepared:
+def read(content: bytes, language: str | None, server: Server) -> Asked:
     request = read_request(content, FillMaskRequest)
     parameters = with_query(request.parameters or FillMaskParameters(), language)
     texts = read_texts(
@@ -28,11 +28,20 @@ def prepare(content: bytes, language: str | None, server: Server) -> Prepared:
         max_inputs=server.settings.max_inputs,
         max_characters=server.settings.max_text_characters,
     )
-    stacks = stack_of_each(
-        texts, parameters, lambda code: resolve_masked_lm(server.registry, server.target, code, parameters)
-    )
-    readout = _readout(parameters, server)
     single = isinstance(request.inputs, str)
+    target = server.target
+    return asked(
+        texts,
+        parameters,
+        lambda lookups, code: resolve_masked_lm(lookups, target, code, parameters),
+        lambda stacks: _prepared(texts, stacks, parameters, server, single=single),
+    )
+
+
+def _prepared(
+    texts: Sequence[str], stacks: tuple[Stack, ...], parameters: FillMaskParameters, server: Server, *, single: bool
+) -> Prepared:
+    readout = _readout(parameters, server)
     encoded = encode_each(
         texts,
         lambda text: fill_mask.encode(text, server.loaded.tokenizer, max_tokens=server.max_tokens),
@@ -57,7 +66,8 @@ def prepare(content: bytes, language: str | None, server: Server) -> Prepared:
         ]
         return replies[0] if single else replies
 
-    return Prepared(stacks=stacks, rows=rows, reply=reply)
+    fill_tokens = sum(readout.top_k * len(text.positions) * len(text.input_ids) for text in encoded)
+    return Prepared(stacks=stacks, rows=rows, reply=reply, reply_tokens=fill_tokens)
 
 
 def _readout(parameters: FillMaskParameters, server: Server) -> Candidates:

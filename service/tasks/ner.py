@@ -12,12 +12,12 @@ from ..resolve import Stack, resolve_task
 from ..schemas import NerParameters, NerRequest, read_request, read_texts, with_query
 from ..state import Server
 from ..work import AskedRow
-from .prepared import JsonItem, Prepared, encode_each, stack_of_each
+from .prepared import Asked, JsonItem, Prepared, asked, encode_each
 
 NAME = "ner"
 
 
-def prepare(content: bytes, language: str | None, server: Server) -> Prepared:
+def read(content: bytes, language: str | None, server: Server) -> Asked:
     request = read_request(content, NerRequest)
     parameters = with_query(request.parameters or NerParameters(), language)
     texts = read_texts(
@@ -25,11 +25,20 @@ def prepare(content: bytes, language: str | None, server: Server) -> Prepared:
         max_inputs=server.settings.max_inputs,
         max_characters=server.settings.max_text_characters,
     )
-    stacks = stack_of_each(
-        texts, parameters, lambda code: resolve_task(server.registry, server.target, NAME, code, parameters)
-    )
-    overlap = _overlap(parameters, server.max_tokens)
     single = isinstance(request.inputs, str)
+    target = server.target
+    return asked(
+        texts,
+        parameters,
+        lambda lookups, code: resolve_task(lookups, target, NAME, code, parameters),
+        lambda stacks: _prepared(texts, stacks, parameters, server, single=single),
+    )
+
+
+def _prepared(
+    texts: Sequence[str], stacks: tuple[Stack, ...], parameters: NerParameters, server: Server, *, single: bool
+) -> Prepared:
+    overlap = _overlap(parameters, server.max_tokens)
     encoded = encode_each(
         texts,
         lambda text: ner.encode(text, server.loaded.tokenizer, max_tokens=server.max_tokens, overlap=overlap),
@@ -40,8 +49,8 @@ def prepare(content: bytes, language: str | None, server: Server) -> Prepared:
         replies = _decode(encoded, cast(Sequence[Logits], answers), stacks, parameters)
         return replies[0] if single else replies
 
-    rows = (row for text, stack in zip(encoded, stacks, strict=True) for row in _rows(text, stack))
-    return Prepared(stacks=stacks, rows=tuple(rows), reply=reply)
+    rows = tuple(row for text, stack in zip(encoded, stacks, strict=True) for row in _rows(text, stack))
+    return Prepared(stacks=stacks, rows=rows, reply=reply, reply_tokens=sum(len(row.input_ids) for row in rows))
 
 
 def _overlap(parameters: NerParameters, max_tokens: int) -> int | None:

@@ -1,4 +1,4 @@
-"""A request made ready: its rows for the engine, and how its answers become the reply."""
+"""A request on its way to the engine: what it asks for, then its rows, and how their answers become the reply."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from madx.errors import InvalidInput
 
 from ..readout import RowAnswer
-from ..resolve import Stack
+from ..resolve import Lookups, Stack
 from ..schemas import StackParameters, language_of_each
 from ..state import Server
 from ..work import AskedRow
@@ -18,24 +18,43 @@ _Encoded = TypeVar("_Encoded")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """`stacks` has one for each text. `reply` takes the rows' answers in order and gives the JSON body."""
+    """`stacks` has one for each text. `reply` takes the rows' answers in order and gives the JSON body, which takes
+    about as long as decoding `reply_tokens`.
+    """
 
     stacks: tuple[Stack, ...]
     rows: tuple[AskedRow, ...]
     reply: Callable[[Sequence[RowAnswer]], list[Any]]
+    reply_tokens: int
 
 
-Prepare = Callable[[bytes, str | None, Server], Prepared]
-"""Body and the address's language -> a request made ready. Runs in a worker thread."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A request that was read: the language of each of its texts, which stack runs for a language, and its texts'
+    way to rows.
+    """
+
+    codes: tuple[str | None, ...]
+    resolve: Callable[[Lookups, str | None], Stack]
+    encode: Callable[[tuple[Stack, ...]], Prepared]
+
+    def stacks(self, lookups: Lookups) -> tuple[Stack, ...]:
+        """One for each text; each language is looked up once."""
+        resolved = {code: self.resolve(lookups, code) for code in dict.fromkeys(self.codes)}
+        return tuple(resolved[code] for code in self.codes)
 
 
-def stack_of_each(
-    texts: Sequence[str], parameters: StackParameters, resolve: Callable[[str | None], Stack]
-) -> tuple[Stack, ...]:
-    """Resolve each text's stack by its language, each language once."""
-    codes = language_of_each(parameters, texts)
-    resolved = {code: resolve(code) for code in dict.fromkeys(codes)}
-    return tuple(resolved[code] for code in codes)
+Read = Callable[[bytes, str | None, Server], Asked]
+"""Body and the address's language -> what is asked for. Neither waits nor asks the registry."""
+
+
+def asked(
+    texts: Sequence[str],
+    parameters: StackParameters,
+    resolve: Callable[[Lookups, str | None], Stack],
+    encode: Callable[[tuple[Stack, ...]], Prepared],
+) -> Asked:
+    return Asked(codes=tuple(language_of_each(parameters, texts)), resolve=resolve, encode=encode)
 
 
 def encode_each(texts: Sequence[str], encode: Callable[[str], _Encoded], *, single: bool) -> list[_Encoded]:

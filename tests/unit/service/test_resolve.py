@@ -14,18 +14,24 @@ from registry.errors import AmbiguousAdapter, UnknownTask, UnknownVersion, Wrong
 from registry.references import AdapterRef
 from registry.registry import Registry
 from service.errors import LanguageMissing
+from service.resolutions import Resolutions
 from service.resolve import Stack, Target, resolve_masked_lm, resolve_task
 from service.schemas import StackParameters
+from service.watcher import Watcher
 from tests.support import tiny
 from tests.support.served import Home, make_home
 
 
 def target_of(home: Home) -> Target:
     return Target(
-        fingerprint=home.loaded.fingerprint,
         num_layers=home.loaded.config.num_layers,
         masked_lm=home.loaded.backbone.masked_lm is not None,
     )
+
+
+def lookups(home: Home, registry: Registry) -> Resolutions:
+    """Nothing is remembered: nobody watches the registry."""
+    return Resolutions(registry, home.loaded.fingerprint, Watcher(registry))
 
 
 @pytest.fixture
@@ -40,7 +46,7 @@ def names(stack: Stack) -> tuple[str | None, str | None]:
 
 def stack_of(home: Home, registry: Registry, task: str = "ner", **parameters: Any) -> tuple[str | None, str | None]:
     code = parameters.pop("language", None)
-    return names(resolve_task(registry, target_of(home), task, code, StackParameters(**parameters)))
+    return names(resolve_task(lookups(home, registry), target_of(home), task, code, StackParameters(**parameters)))
 
 
 def test_the_only_adapters_run(own_home: Home, registry: Registry) -> None:
@@ -108,7 +114,7 @@ def test_left_out_layers_come_from_the_composition_unless_the_request_says(own_h
 
     def left_out(**parameters: Any) -> tuple[int, ...]:
         named = StackParameters(**({"adapter": "last"} | parameters))
-        return resolve_task(registry, target_of(own_home), "ner", "sw", named).leave_out
+        return resolve_task(lookups(own_home, registry), target_of(own_home), "ner", "sw", named).leave_out
 
     assert left_out() == (1,)
     assert left_out(leave_out=[]) == ()
@@ -144,7 +150,7 @@ def test_an_adapter_of_another_task_is_refused(own_home: Home, registry: Registr
 
 def masked(home: Home, registry: Registry, **parameters: Any) -> tuple[str | None, str | None]:
     code = parameters.pop("language", None)
-    return names(resolve_masked_lm(registry, target_of(home), code, StackParameters(**parameters)))
+    return names(resolve_masked_lm(lookups(home, registry), target_of(home), code, StackParameters(**parameters)))
 
 
 def test_fill_mask_takes_the_language_asked_for_or_none(own_home: Home, registry: Registry) -> None:
