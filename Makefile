@@ -19,7 +19,7 @@ SWIFT_ENV = $(CACHE)/swift-$(shell cat requirements-swift.lock <($(PYTHON) -VV) 
 SOURCES = $(wildcard madx registry trainer service glossa benchmarks tests)
 TESTS = $(wildcard tests/unit tests/contracts tests/integration tests/faults)
 
-.PHONY: help install lock format lint types test test-gpu kills soak acceptance swift-env interop interop-env demo results adapters openapi wheel benchmarks clean
+.PHONY: help install lock format lint types test test-gpu promtool kills soak acceptance swift-env interop interop-env demo results adapters openapi wheel benchmarks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -60,8 +60,27 @@ lint: $(INSTALLED) ## check style and format with ruff
 types: $(INSTALLED) ## check types with mypy --strict
 	$(BIN)/mypy --strict $(SOURCES)
 
-test: lint types ## set up, lint, check types, and run every test but those that need more than this environment
+test: lint types promtool ## set up, lint, check types, and run every test but those that need more than this environment
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TESTS)
+
+# The PATH's, else the distribution's: fetched once for all checkouts, without root and into no system folder. Where
+# there is neither, the test that needs it says so.
+PROMTOOL = $(CACHE)/promtool
+APT = apt-get -qq -o APT::Sandbox::User= -o Dir::State::Lists="$$PWD/lists" -o Dir::Cache="$$PWD/cache"
+
+promtool: $(INSTALLED) ## bring promtool, which checks the metrics, into .venv
+	@test -x $(BIN)/promtool || { \
+		found=$$(command -v promtool || echo "$(PROMTOOL)/promtool"); \
+		{ test -x "$$found" || ($(fetch_promtool)); } && ln -sf "$$found" $(BIN)/promtool; \
+	} || echo "no promtool: install Prometheus's, so that it is on the PATH" >&2
+
+# Some distributions pack it alone, others with the server.
+define fetch_promtool
+rm -rf "$(PROMTOOL)" && mkdir -p "$(PROMTOOL)/new" && cd "$(PROMTOOL)/new" && \
+	mkdir -p lists/partial cache/archives/partial && $(APT) update && \
+	{ $(APT) download promtool 2> refused || $(APT) download prometheus; } && \
+	dpkg-deb --extract *.deb . && mv usr/bin/promtool .. && cd .. && rm -rf new
+endef
 
 test-gpu: $(INSTALLED) ## run the tests that need a CUDA device
 	$(BIN)/python -m pytest tests/gpu

@@ -28,7 +28,7 @@ from .housekeeping import kept_tidy
 from .intake import Intake
 from .logs import log_unhandled, where
 from .metrics import Metrics
-from .model import load_adapter, open_model
+from .model import Model, load_adapter, open_model
 from .notes import note_of
 from .problems import is_inside, problem_of, problem_response
 from .routes import (
@@ -137,9 +137,15 @@ async def _serving(settings: Settings, metrics: Metrics) -> AsyncIterator[Server
         registry.close()
 
 
+def _opened(settings: Settings, metrics: Metrics) -> Model:
+    model = open_model(settings)
+    metrics.describe_build(dtype=model.precision.name, device=str(model.loaded.backbone.device))
+    return model
+
+
 def _engine(settings: Settings, registry: Registry, metrics: Metrics) -> Engine:
     return Engine(
-        open_model=lambda: open_model(settings),
+        open_model=lambda: _opened(settings, metrics),
         load_adapter=lambda version, backbone: load_adapter(registry, version, backbone),
         limits=Limits(
             queue_tokens=settings.queue_tokens,

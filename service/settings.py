@@ -62,6 +62,15 @@ class Settings(BaseSettings):
     stuck_after_s: float = Field(
         default=120.0, gt=0, description="seconds in one forward after which /health/live turns red"
     )
+    log_format: Literal["auto", "text", "json"] = Field(
+        default="auto", description="of the log, on stderr; auto is text on a terminal and JSON lines elsewhere"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="the least level that is logged; of libraries never below warning"
+    )
+    access_log: bool = Field(
+        default=False, description="whether every request has a line in the log; those that fail with 5xx always have"
+    )
 
 
 def read_settings(*, default_backbone: str | Path | None = None, **given: Any) -> Settings:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from ..access import Caller, requires
 from ..errors import NotReady
-from ..metrics import CONTENT_TYPE
+from ..metrics import OPENMETRICS, TEXT
 from ..responses import problems
 from ..state import server_of
 
@@ -48,7 +48,9 @@ async def ready(request: Request) -> dict[str, Any]:
     summary="Prometheus metrics",
     tags=["health"],
     response_class=Response,
-    responses={200: {"content": {CONTENT_TYPE: {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {media_type: {"schema": {"type": "string"}} for media_type in (TEXT, OPENMETRICS)}}},
 )
-async def metrics(request: Request, _caller: Annotated[Caller, requires("read")]) -> Response:
-    return Response(server_of(request).metrics.render(), media_type=CONTENT_TYPE)
+def metrics(request: Request, _caller: Annotated[Caller, requires("read")]) -> Response:
+    """In OpenMetrics where the request accepts it, else in Prometheus's text form."""
+    content, media_type = server_of(request).metrics.render(request.headers.get("accept", ""))
+    return Response(content, media_type=media_type)

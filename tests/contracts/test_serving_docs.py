@@ -4,9 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import Info
+from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel
 
 from service.app import create_app
+from service.metrics import Metrics
 from service.problems import PROBLEMS
 from service.schemas import FillMaskParameters, NerParameters, StackParameters
 from service.settings import Settings, variable
@@ -96,3 +99,25 @@ def test_settings(page: str) -> None:
         if name != "home":
             has_none = field.is_required() or field.default is None
             assert default == ("" if has_none else f"`{field.default}`")
+
+
+def test_metrics(page: str) -> None:
+    metrics = Metrics()
+    metrics.describe_build(dtype="float32", device="cpu")
+    there = []
+    for metric in vars(metrics).values():
+        if isinstance(metric, MetricWrapperBase):
+            (described,) = metric.describe()
+            suffix = {"counter": "_total", "info": "_info"}.get(described.type, "")
+            kind = "gauge" if described.type == "info" else described.type
+            there.append((described.name + suffix, kind, _labels_of(metric), described.documentation))
+    assert table(page, "## Metrics") == there
+
+
+def _labels_of(metric: MetricWrapperBase) -> str:
+    """Those of an `Info` are of its one series."""
+    names = metric._labelnames
+    if isinstance(metric, Info):
+        (described,) = metric.collect()
+        names = tuple(described.samples[0].labels)
+    return ", ".join(f"`{name}`" for name in names)

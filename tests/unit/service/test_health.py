@@ -57,8 +57,8 @@ def test_metrics_count_what_happened_in_this_app_alone(home: Home, client: TestC
         return float(match[1])
 
     route = 'route="/v1/predict/{task}"'
-    assert value(f'glossa_requests_total{{{route},status="200",task="ner"}}') == 1
-    assert value(f'glossa_requests_total{{{route},status="404",task=""}}') == 1
+    assert value(f'glossa_requests_total{{code="",{route},status="200",task="ner"}}') == 1
+    assert value(f'glossa_requests_total{{code="unknown_task",{route},status="404",task=""}}') == 1
     assert value("glossa_batch_rows_sum") == 2
     assert value("glossa_resident_adapters") == 2
     assert value('glossa_adapter_loads_total{result="ok"}') == 2

@@ -1,0 +1,43 @@
+"""What is noted of one request while it runs: `barrier` makes the note, guards and routes add to it.
+
+When the request has ended, `barrier` makes its figures and its line of the log from it. A request's text and a key's
+secret have no place here.
+"""
+
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.types import Scope
+
+_PLACE = "glossa.note"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """What the engine did for a request. `adapters` are the versions that ran, as references."""
+
+    adapters: tuple[str, ...]
+    tokens: int
+    tokenization_s: float
+    queue_s: float
+    inference_s: float
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Note:
+    """Written by the request's own task alone. `key` is the key's id, `code` that of the problem it ended with."""
+
+    request_id: str
+    key: str = ""
+    code: str = ""
+    ran: Ran | None = None
+
+
+def attach(note: Note, scope: Scope) -> None:
+    scope[_PLACE] = note
+
+
+def note_of(request: Request) -> Note:
+    note = request.scope[_PLACE]
+    assert isinstance(note, Note)
+    return note
