@@ -85,9 +85,22 @@ class UploadIdle(GlossaError):
 
 
 class AdapterLoadFailed(GlossaError):
-    """A version that is in the registry, but whose weights cannot be brought to the device."""
+    """A version that is in the registry, but whose weights cannot be brought to the device.
+
+    `retry_after_s`: until then it is not tried again.
+    """
 
     code = "adapter_load_failed"
+
+    def __init__(self, message: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class PinsFull(GlossaError):
+    """As much is pinned as may be."""
+
+    code = "pins_full"
 
 
 class NotReady(GlossaError):

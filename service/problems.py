@@ -74,6 +74,7 @@ PROBLEMS: tuple[Problem, ...] = (
     _row(registry_errors.WrongBackbone, 409, "wrong_backbone", "The adapter is made for another backbone"),
     _row(registry_errors.Ambiguous, 409, "ambiguous", "Several adapters fit"),
     _row(NoMaskedLMHead, 409, "no_masked_lm_head", "The backbone cannot fill masks"),
+    _row(errors.PinsFull, 409, "pins_full", "Too much is pinned"),
     _row(errors.UploadIdle, 408, "upload_idle", "The upload does not go on"),
     _row(registry_errors.Conflict, 409, "conflict", "The registry holds something else"),
     _row(registry_errors.InProgress, 409, "in_progress", "The first request is still running"),
@@ -125,8 +126,8 @@ def _shortened(text: str) -> str:
     return text if len(text) <= MOST_DETAIL else f"{text[:MOST_DETAIL]} ..."
 
 
-def problem_response(error: GlossaError) -> Response:
-    """What the client gets. An error without a row is our own failure, and tells nothing."""
+def problem_content(error: GlossaError) -> dict[str, Any]:
+    """The JSON object that tells of it. An error without a row is our own failure, and tells nothing."""
     problem = problem_of(error)
     if problem is None:
         error = errors.InternalError("the server failed; its log says where")
@@ -143,8 +144,14 @@ def problem_response(error: GlossaError) -> Response:
         value = getattr(error, member, None)
         if value is not None and value != ():
             content[member] = value
+    return content
+
+
+def problem_response(error: GlossaError) -> Response:
+    """What the client gets."""
+    content = problem_content(error)
     headers = _headers(error)
-    return Response(orjson.dumps(content), status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)
+    return Response(orjson.dumps(content), status_code=content["status"], media_type=MEDIA_TYPE, headers=headers)
 
 
 def _headers(error: GlossaError) -> dict[str, str]:

@@ -1,0 +1,309 @@
+"""Adapters on the device, staged or in a slot of the bank: by bytes, least recently used first, never one in use.
+
+An adapter is in use while somebody holds its lease: a queued request, or the batch that runs. Loader threads bring
+adapters in and say which are to go; only the device thread touches slots, and takes those out at its next turn.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, KeysView, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+from weakref import ref
+
+from madx.manifest import Digest
+from madx.plan import Slot
+from registry.values import Version
+
+from ..errors import AdapterLoadFailed, PinsFull
+from ..metrics import Metrics
+
+OVER_AFTER_S = 0.1
+_POLLED_EVERY_S = 0.02
+_PINNED_OF_LIMIT = 0.5
+
+
+class Sized(Protocol):
+    @property
+    def size_bytes(self) -> int: ...
+
+
+_Staged = TypeVar("_Staged", bound=Sized)
+_StagedIn_contra = TypeVar("_StagedIn_contra", bound=Sized, contravariant=True)
+
+
+class Slots(Protocol[_StagedIn_contra]):
+    """The bank, as the device thread sees it."""
+
+    def add(self, staged: _StagedIn_contra) -> Slot: ...
+
+    def remove(self, slot: Slot) -> None: ...
+
+
+class Lease:
+    """As long as one lives, its adapter stays on the device."""
+
+    __slots__ = ("__weakref__", "digest")
+
+    def __init__(self, digest: Digest) -> None:
+        self.digest = digest
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Place(Generic[_Staged]):
+    """One adapter; `staged` until it is in a slot."""
+
+    reference: str
+    size_bytes: int
+    staged: _Staged | None
+    slot: Slot | None = None
+    lease: "ref[Lease] | None" = None
+    future: "ref[Future[Lease]] | None" = None
+    since_s: float = field(default_factory=time.monotonic)
+    used_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_in_use(self) -> bool:
+        return self.lease is not None and self.lease() is not None
+
+    def lent(self, digest: Digest) -> "Future[Lease]":
+        """A future that is done. One lease and one future for all who want it at the same time."""
+        self.used_s = time.monotonic()
+        future = None if self.future is None else self.future()
+        if future is None:
+            lease = (None if self.lease is None else self.lease()) or Lease(digest)
+            future = Future()
+            future.set_result(lease)
+            self.lease, self.future = ref(lease), ref(future)
+        return future
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """What is told of an adapter on the device. `idle_s` since it was wanted last."""
+
+    reference: str
+    digest: Digest
+    size_bytes: int
+    in_slot: bool
+    in_use: bool
+    pinned: bool
+    idle_s: float
+
+
+class DeviceMemory(Generic[_Staged]):
+    """Shared between threads, but for what is said to be the device thread's."""
+
+    def __init__(
+        self, slots: Slots[_Staged], *, limit_bytes: int, metrics: Metrics, wake: Callable[[], None] = lambda: None
+    ) -> None:
+        """`wake` makes the device thread take a turn soon, if it has nothing to do."""
+        self.limit_bytes = limit_bytes
+        self._slots = slots
+        self._metrics = metrics
+        self._wake = wake
+        self._changed = threading.Condition()
+        self._places: OrderedDict[Digest, _Place[_Staged]] = OrderedDict()
+        self._sizes: dict[Digest, int] = {}
+        self._in_slots: dict[Digest, Slot] = {}
+        self._doomed: set[Digest] = set()
+        self._pinned: dict[Digest, int] = {}  # their bytes
+        self._used_bytes = 0
+        self._is_computing = False
+        self._moved_s = time.monotonic()
+        metrics.tier_limit_bytes.labels(tier="device").set(limit_bytes)
+
+    @property
+    def used_bytes(self) -> int:
+        return self._used_bytes
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, digest: Digest) -> bool:
+        return digest in self._places
+
+    def find(self, digest: Digest) -> "Future[Lease] | None":
+        """None where it is not on the device."""
+        with self._changed:
+            place = self._places.get(digest)
+            if place is None:
+                return None
+            self._places.move_to_end(digest)
+            self._doomed.discard(digest)
+            return place.lent(digest)
+
+    def admit(self, version: Version, staged: _Staged, future: "Future[Lease]") -> Lease:
+        """What to set `future` to, which is the one for all who want it from now on. Waits until there is room.
+
+        Where all is in use by requests that wait for this very load, the limit gives way. Raises `AdapterLoadFailed`
+        for what never fits.
+        """
+        if staged.size_bytes > self.limit_bytes:
+            raise self._too_large(staged.size_bytes)
+        digest = version.manifest_digest
+        with self._changed:
+            self._wait_for_room(staged.size_bytes)
+            lease = Lease(digest)
+            self._places[digest] = _Place(
+                reference=version.reference,
+                size_bytes=staged.size_bytes,
+                staged=staged,
+                lease=ref(lease),
+                future=ref(future),
+            )
+            self._sizes[digest] = staged.size_bytes
+            self._used_bytes += staged.size_bytes
+            self._tell()
+            return lease
+
+    def pin(self, lease: Lease) -> None:
+        """Keep it until `unpin`. Raises `PinsFull` where others would have too little left."""
+        with self._changed:
+            place = self._places[lease.digest]
+            pinned_bytes = sum((self._pinned | {lease.digest: place.size_bytes}).values())
+            if pinned_bytes > _PINNED_OF_LIMIT * self.limit_bytes:
+                raise PinsFull(
+                    f"with {place.reference}, {pinned_bytes} bytes would be pinned, more than half of the "
+                    f"{self.limit_bytes} that this server has for adapters; unpin others or raise GLOSSA_ADAPTER_BYTES"
+                )
+            self._pinned[lease.digest] = place.size_bytes
+            self._tell()
+
+    def unpin(self, digest: Digest) -> None:
+        """One that is not pinned, or not there, stays as it is."""
+        with self._changed:
+            self._pinned.pop(digest, None)
+            self._tell()
+
+    def is_pinned(self, digest: Digest) -> bool:
+        return digest in self._pinned
+
+    def places(self) -> list[Placed]:
+        """By reference."""
+        with self._changed:
+            placed = [self._shown(digest, place) for digest, place in self._places.items()]
+        return sorted(placed, key=lambda one: (one.reference, one.digest))
+
+    def place(self, lease: Lease) -> Placed:
+        with self._changed:
+            return self._shown(lease.digest, self._places[lease.digest])
+
+    def _shown(self, digest: Digest, place: _Place[_Staged]) -> Placed:
+        return Placed(
+            reference=place.reference,
+            digest=digest,
+            size_bytes=place.size_bytes,
+            in_slot=place.slot is not None,
+            in_use=place.is_in_use,
+            pinned=digest in self._pinned,
+            idle_s=time.monotonic() - place.used_s,
+        )
+
+    @property
+    def resident(self) -> KeysView[Digest]:
+        """Those that are in a slot. The device thread's."""
+        return self._in_slots.keys()
+
+    @property
+    def sizes(self) -> Mapping[Digest, int]:
+        """Bytes of what is on the device: of every adapter whose lease somebody holds, among others."""
+        return self._sizes
+
+    @contextmanager
+    def pinned(self, leases: Mapping[Digest, Lease]) -> Iterator[dict[Digest, Slot]]:
+        """The device thread's: slots of `leases`, until the block ends. Raises `AdapterLoadFailed` for too many bytes.
+
+        The leases are held here, so that nobody can evict what a batch uses.
+        """
+        size_bytes = sum(self._places[digest].size_bytes for digest in leases)
+        if size_bytes > self.limit_bytes:
+            raise self._too_large(size_bytes)
+        self.reclaim()
+        self._is_computing = True
+        try:
+            yield {digest: self._slot_of(digest) for digest in leases}
+        finally:
+            with self._changed:
+                self._is_computing = False
+                self._moved_s = time.monotonic()
+                self._changed.notify_all()
+
+    def reclaim(self) -> None:
+        """The device thread's, once a turn: take out what is to go."""
+        if not self._doomed:
+            return
+        with self._changed:
+            for digest in self._doomed:
+                place = self._places[digest]
+                if place.slot is not None and not self._is_needed(digest, place):
+                    del self._in_slots[digest]
+                    self._slots.remove(place.slot)
+                    self._drop(digest)
+            self._doomed.clear()
+            self._changed.notify_all()
+
+    def _slot_of(self, digest: Digest) -> Slot:
+        place = self._places[digest]
+        if place.slot is None:
+            assert place.staged is not None
+            place.slot = self._in_slots[digest] = self._slots.add(place.staged)
+            place.staged = None  # the bank has it now; a device must not hold it twice
+        return place.slot
+
+    def _wait_for_room(self, size_bytes: int) -> None:
+        began_s = time.monotonic()
+        while not self._evict(size_bytes):
+            if self._is_in_vain(began_s):
+                self._metrics.overcommits.inc()
+                self._moved_s = time.monotonic()
+                return
+            self._changed.wait(_POLLED_EVERY_S)
+
+    def _is_in_vain(self, began_s: float) -> bool:
+        """The device has had nothing to compute for a while, so nothing is let go of. One load at a time goes over."""
+        return not self._is_computing and time.monotonic() - max(self._moved_s, began_s) > OVER_AFTER_S
+
+    def _evict(self, size_bytes: int) -> bool:
+        """Let go of what is not needed until there is room; False where that takes the device thread's turn."""
+        lacking_bytes = self._used_bytes + size_bytes - self.limit_bytes
+        lacking_bytes -= sum(self._places[digest].size_bytes for digest in self._doomed)
+        going: list[Digest] = []
+        for digest, place in self._places.items():
+            if lacking_bytes <= 0:
+                break
+            if digest not in self._doomed and not self._is_needed(digest, place):
+                going.append(digest)
+                lacking_bytes -= place.size_bytes
+        for digest in going:
+            if self._places[digest].slot is None:
+                self._drop(digest)
+            else:
+                self._doomed.add(digest)
+        if self._doomed:
+            self._wake()
+        return self._used_bytes + size_bytes <= self.limit_bytes
+
+    def _is_needed(self, digest: Digest, place: _Place[_Staged]) -> bool:
+        return place.is_in_use or digest in self._pinned
+
+    def _drop(self, digest: Digest) -> None:
+        place = self._places.pop(digest)
+        self._used_bytes -= self._sizes.pop(digest)
+        self._metrics.evictions.labels(tier="device").inc()
+        self._metrics.eviction_age_seconds.labels(tier="device").observe(time.monotonic() - place.since_s)
+        self._tell()
+
+    def _too_large(self, size_bytes: int) -> AdapterLoadFailed:
+        return AdapterLoadFailed(
+            f"the stack needs {size_bytes} bytes, more than the {self.limit_bytes} that this server has for adapters; "
+            "raise GLOSSA_ADAPTER_BYTES"
+        )
+
+    def _tell(self) -> None:
+        self._metrics.resident_adapters.labels(tier="device").set(len(self._places))
+        self._metrics.resident_bytes.labels(tier="device").set(self._used_bytes)
+        self._metrics.pinned_adapters.set(len(self._pinned))

@@ -1,0 +1,94 @@
+"""All tiers of adapters' weights as one thing: device <- host memory <- cache on disk <- blob store."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from madx.bank import Staged
+from madx.checkpoint import from_safetensors
+from registry.registry import Registry
+from registry.values import Version
+
+from ..metrics import Metrics
+from ..model import Model
+from ..settings import Settings
+from .device import DeviceMemory, Lease
+from .disk import DiskCache
+from .host import HostMemory
+from .loading import Loading
+from .reading import Weights, is_near
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Of bytes in each tier that this process fills, and of threads. `host_bytes` matter to CUDA devices alone."""
+
+    device_bytes: int
+    host_bytes: int
+    loaders: int
+    fetches: int
+    load_timeout_s: float
+
+
+class Residency:
+    """`device` has a part that is the device thread's; everything else here is safe to share between threads."""
+
+    def __init__(
+        self,
+        *,
+        model: Model,
+        read: Callable[[Version], Weights],
+        limits: Limits,
+        wake: Callable[[], None],
+        metrics: Metrics,
+        disk: DiskCache | None = None,
+    ) -> None:
+        """`read` brings a version's bytes, from `disk` or the store; `wake` makes an idle device thread take a turn."""
+        has_own_memory = model.loaded.backbone.device.type != "cpu"
+        self.disk = disk
+        self.host = HostMemory(
+            limit_bytes=limits.host_bytes if has_own_memory else 0, is_pinned=has_own_memory, metrics=metrics
+        )
+        self.device: DeviceMemory[Staged] = DeviceMemory(
+            model.bank, limit_bytes=limits.device_bytes, metrics=metrics, wake=wake
+        )
+        self.loading: Loading[Staged] = Loading(
+            device=self.device,
+            host=self.host,
+            read=read,
+            decode=lambda version, content: from_safetensors(content, version.manifest, model.loaded.config),
+            stage=model.bank.stage,
+            threads=limits.loaders,
+            fetches=limits.fetches,
+            timeout_s=limits.load_timeout_s,
+            metrics=metrics,
+        )
+
+    def want(self, version: Version) -> "Future[Lease]":
+        """Its lease, now or soon; as long as somebody holds it, it stays. Raises `AdapterLoadFailed` alone."""
+        return self.loading.want(version)
+
+    def prefetch(self, version: Version) -> None:
+        """Begin to load what will be wanted soon. Nothing where it is there, on its way, or failed just now."""
+        if version.manifest_digest not in self.device:
+            self.loading.want(version)
+
+    def close(self) -> None:
+        self.loading.close()
+
+
+def limits_of(settings: Settings) -> Limits:
+    return Limits(
+        device_bytes=settings.adapter_bytes,
+        host_bytes=settings.host_bytes,
+        loaders=settings.loaders,
+        fetches=settings.fetches,
+        load_timeout_s=settings.load_timeout_s,
+    )
+
+
+def open_disk(settings: Settings, registry: Registry, metrics: Metrics) -> DiskCache | None:
+    """None where blobs lie on this machine's disk already, or the cache is switched off."""
+    if is_near(registry) or not settings.cache_bytes:
+        return None
+    return DiskCache(settings.home / "cache", limit_bytes=settings.cache_bytes, metrics=metrics)
