@@ -30,6 +30,7 @@ from .peers.process import PEER_PYTHON
 from .rounds import Side, Speeds, fastest, races, ratio
 from .served import Ours, Served, bare, open_served, random_adapters
 from .shapes import XLM_R_BASE, arithmetic
+from .stacks import Crowd, many_stacks
 from .traffic import MOST_TOKENS, Ask, asks, take
 
 SEED = 23
@@ -53,6 +54,9 @@ class Setting:
     languages: int = 16
     own_tasks: int = 256
     mixed_tasks: int = 32
+    many_languages: int = 100
+    many_tasks: int = 100
+    few: int = 10
     peak_tflops: float | None = None
     peer_python: str | None = None
     sentences: int | None = None
@@ -173,10 +177,27 @@ def demo(setting: Setting, _folder: Path) -> dict[str, Figure]:
     return demo_agreement(LOWER, device=setting.device, sentences=setting.sentences)
 
 
+def many(setting: Setting, folder: Path) -> dict[str, Figure]:
+    crowd = Crowd(
+        shape=setting.shape,
+        device=setting.device,
+        dtype="auto",
+        languages=setting.many_languages,
+        tasks=setting.many_tasks,
+        few=setting.few,
+        rounds=setting.rounds,
+        tokens=setting.tokens,
+        batch_tokens=setting.batch_tokens,
+        seed=SEED,
+    )
+    return many_stacks(crowd, folder.parent / "home", folder)
+
+
 CONTESTS: dict[str, tuple[Contest, tuple[str, ...]]] = {
     "stacks": (stacks, ("mixed_over_single", "stack_over_bare")),
     "padding": (padding, ("bare_over_transformers",)),
     "mixed": (mixed, ("over_adapterhub_fp32", "over_adapterhub_auto", "over_adapterhub_int8")),
+    "many": (many, ("stacks_10000_over_10", "stacks_10000_tenth_over_10")),
     "demo": (demo, ("label_agreement_auto", "label_agreement_int8")),
 }
 KEYS = tuple(key for _, keys in CONTESTS.values() for key in keys)
