@@ -1,8 +1,8 @@
-"""`POST /v1/predict/{task}`: the request's way through the server, from the body to the reply."""
+"""`POST /v1/predict/{task}`: the request's way through the server, from the body to the reply or the lines of one."""
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -10,91 +10,125 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from madx.errors import GlossaError
+
+from .. import ndjson
 from ..access import Caller, requires
+from ..bodies import body_of
 from ..engine import Engine
-from ..errors import DeadlineExceeded, InvalidRequest
-from ..notes import Ran, note_of
-from ..preparing import prepare, reply_of
-from ..resolve import Stack
+from ..notes import note_of
+from ..predicting import DEADLINE_HEADER, Answered, Call, answer, call_of, versions_of
 from ..responses import problems
 from ..schemas import FillMaskRequest, NerRequest
-from ..state import server_of
-from ..tasks import reader_of
+from ..streaming import Lines, Stream
 from ..work import AskedRow, Done
 
 router = APIRouter(prefix="/v1", tags=["predict"])
 
+_LINE = {
+    "type": "object",
+    "description": "A line for each text, in their order: its output or its error",
+    "properties": {
+        "index": {"type": "integer", "minimum": 0},
+        "output": {},
+        "adapter": {"type": "string", "description": "the task adapter's version that ran"},
+        "language_adapter": {"type": "string", "description": "the language adapter's version that ran"},
+        "error": {"$ref": "#/components/schemas/Problem"},
+    },
+    "required": ["index"],
+}
+
 
 def _described(*shapes: type[BaseModel]) -> dict[str, Any]:
     """What is read by hand, for the API's description; the task decides which of `shapes` the body has."""
-    schemas = [shape.model_json_schema() for shape in shapes]
+    schema = {"anyOf": [shape.model_json_schema() for shape in shapes]}
+    line = schema | {"description": "One such body a line, each with one text; lines are read as they are answered"}
     return {
         "parameters": [
-            {
-                "name": "language",
-                "in": "query",
-                "required": False,
-                "schema": {"type": "string"},
-                "description": "where the body names no language",
-            }
+            _parameter("language", "query", "string", "where the body names no language"),
+            _parameter(DEADLINE_HEADER, "header", "integer", "milliseconds in which the answer is of use", minimum=1),
         ],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": {"anyOf": schemas}}}},
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": schema}, ndjson.MEDIA_TYPE: {"schema": line}},
+        },
     }
+
+
+def _parameter(name: str, place: str, kind: str, description: str, **limits: int) -> dict[str, Any]:
+    schema = {"type": kind, **limits}
+    return {"name": name, "in": place, "required": False, "schema": schema, "description": description}
 
 
 @router.post(
     "/predict/{task}",
     operation_id="predict",
     summary="Answer a task",
-    responses=problems(
-        "unknown_adapter",
-        "unknown_alias",
-        "unknown_language",
-        "unknown_task",
-        "unknown_version",
-        "ambiguous",
-        "no_masked_lm_head",
-        "wrong_backbone",
-        "too_large",
-        "invalid",
-        "language_missing",
-        "adapter_load_failed",
-        "queue_full",
-        "draining",
-        "not_ready",
-        "deadline_exceeded",
-    ),
+    responses={
+        200: {"content": {ndjson.MEDIA_TYPE: {"schema": _LINE}}},
+        **problems(
+            "unknown_adapter",
+            "unknown_alias",
+            "unknown_language",
+            "unknown_task",
+            "unknown_version",
+            "ambiguous",
+            "no_masked_lm_head",
+            "wrong_backbone",
+            "too_large",
+            "invalid",
+            "language_missing",
+            "adapter_load_failed",
+            "queue_full",
+            "draining",
+            "not_ready",
+            "deadline_exceeded",
+            "upload_idle",
+        ),
+    },
     openapi_extra=_described(NerRequest, FillMaskRequest),
 )
 async def predict(task: str, request: Request, caller: Annotated[Caller, requires("predict")]) -> Response:
-    """`inputs` is a text or a list of texts; a list is answered by a list. The language may come as `?language=`."""
-    server = server_of(request)
+    """`inputs` is a text or a list of texts; a list is answered by a list, or with `Accept: application/x-ndjson` by
+    a line for each text as it is done. The language may come as `?language=`.
+    """
+    call = call_of(task, request, caller)
+    if ndjson.is_asked_for(request.headers.get("content-type", "")):
+        body_of(request).allow(call.server.settings.max_upload_bytes)
+        return _stream(request, call, _sent_lines(request, call))
+    if ndjson.is_asked_for(request.headers.get("accept", "")):
+        return _stream(request, call, _lines_of_body(request, call))
     started_s = time.monotonic()
-    deadline_s = started_s + server.settings.deadline_s
-    read = reader_of(task)
-    language = _query_language(request)
-    try:
-        async with asyncio.timeout(server.settings.deadline_s):
-            content = await request.body()  # of bounded length: `bodies` sees to it
-            prepared = await prepare(read, content, language, server)
-            prepared_s = time.monotonic()
-            key = "" if caller.key is None else caller.key.id
-            done = await run_rows(request, server.engine, prepared.rows, key=key, deadline_s=deadline_s)
-            reply = await reply_of(prepared, done.answers, server)
-    except TimeoutError as error:
-        raise DeadlineExceeded(
-            f"not answered within {server.settings.deadline_s:g} s; send less at once, or try again later"
-        ) from error
-    note_of(request).ran = _noted(prepared.stacks, done, prepared_s - started_s)
-    headers = _versions(prepared.stacks) | _timings(done, started_s, prepared_s)
-    return Response(reply, media_type="application/json", headers=headers)
+    answered = await answer(
+        call,
+        request.body,  # of bounded length: `bodies` sees to it
+        lambda prepared, deadline_s: run_rows(
+            request, call.server.engine, prepared.rows, key=call.key, deadline_s=deadline_s
+        ),
+    )
+    note_of(request).ran = answered.ran
+    headers = {f"x-glossa-{name.replace('_', '-')}": found for name, found in versions_of(answered.stacks).items()}
+    return Response(answered.reply, media_type="application/json", headers=headers | _timings(answered, started_s))
 
 
-def _query_language(request: Request) -> str | None:
-    unknown = [name for name in request.query_params if name != "language"]
-    if unknown:
-        raise InvalidRequest(f"{unknown[0]} is not known in the address; only language is", field=unknown[0])
-    return request.query_params.get("language")
+def _stream(request: Request, call: Call, lines: Lines) -> Stream:
+    return Stream(call, lines, left=lambda: _left(request), note=note_of(request))
+
+
+async def _sent_lines(request: Request, call: Call) -> AsyncIterator[bytes | GlossaError]:
+    """As they come in."""
+    settings = call.server.settings
+    pieces = body_of(request).chunks(call.server.intake, settings.upload_idle_s)
+    async for line in ndjson.lines_of(pieces, longest_bytes=settings.max_body_bytes):
+        yield line
+
+
+async def _lines_of_body(request: Request, call: Call) -> AsyncIterator[bytes | GlossaError]:
+    """One for each text of a body that is JSON as a whole."""
+    settings = call.server.settings
+    content = await body_of(request).read(call.server.intake, settings.upload_idle_s)
+    for line in await call.server.pools.tokenize(lambda: ndjson.split(content, max_inputs=settings.max_inputs)):
+        yield line
 
 
 async def run_rows(request: Request, engine: Engine, rows: Sequence[AskedRow], *, key: str, deadline_s: float) -> Done:
@@ -117,37 +151,13 @@ async def _left(request: Request) -> None:
         pass
 
 
-def _noted(stacks: Sequence[Stack], done: Done, tokenization_s: float) -> Ran:
-    versions = (version for stack in stacks for version in (stack.task, stack.language))
-    return Ran(
-        adapters=tuple(dict.fromkeys(version.reference for version in versions if version is not None)),
-        tokens=done.tokens,
-        tokenization_s=tokenization_s,
-        queue_s=done.queue_s,
-        inference_s=done.inference_s,
-    )
-
-
-def _versions(stacks: Sequence[Stack]) -> dict[str, str]:
-    """Every version that ran, in the order of the texts, each once."""
-    named = {
-        "x-glossa-adapter": [stack.task for stack in stacks],
-        "x-glossa-language-adapter": [stack.language for stack in stacks],
-    }
-    headers: dict[str, str] = {}
-    for name, versions in named.items():
-        references = dict.fromkeys(version.reference for version in versions if version is not None)
-        if references:
-            headers[name] = ", ".join(references)
-    return headers
-
-
-def _timings(done: Done, started_s: float, prepared_s: float) -> dict[str, str]:
+def _timings(answered: Answered, started_s: float) -> dict[str, str]:
     """Milliseconds, under the names of text-embeddings-inference."""
+    ran = answered.ran
     return {
         "x-total-time": f"{(time.monotonic() - started_s) * 1e3:.2f}",
-        "x-tokenization-time": f"{(prepared_s - started_s) * 1e3:.2f}",
-        "x-queue-time": f"{done.queue_s * 1e3:.2f}",
-        "x-inference-time": f"{done.inference_s * 1e3:.2f}",
-        "x-compute-tokens": str(done.tokens),
+        "x-tokenization-time": f"{ran.tokenization_s * 1e3:.2f}",
+        "x-queue-time": f"{ran.queue_s * 1e3:.2f}",
+        "x-inference-time": f"{ran.inference_s * 1e3:.2f}",
+        "x-compute-tokens": str(ran.tokens),
     }

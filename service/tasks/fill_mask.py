@@ -67,7 +67,7 @@ def _prepared(
         return replies[0] if single else replies
 
     fill_tokens = sum(readout.top_k * len(text.positions) * len(text.input_ids) for text in encoded)
-    return Prepared(stacks=stacks, rows=rows, reply=reply, reply_tokens=fill_tokens)
+    return Prepared(is_single=single, stacks=stacks, rows=rows, reply=reply, reply_tokens=fill_tokens)
 
 
 def _readout(parameters: FillMaskParameters, server: Server) -> Candidates:

@@ -50,7 +50,8 @@ def _prepared(
         return replies[0] if single else replies
 
     rows = tuple(row for text, stack in zip(encoded, stacks, strict=True) for row in _rows(text, stack))
-    return Prepared(stacks=stacks, rows=rows, reply=reply, reply_tokens=sum(len(row.input_ids) for row in rows))
+    tokens = sum(len(row.input_ids) for row in rows)
+    return Prepared(is_single=single, stacks=stacks, rows=rows, reply=reply, reply_tokens=tokens)
 
 
 def _overlap(parameters: NerParameters, max_tokens: int) -> int | None:

@@ -18,10 +18,11 @@ _Encoded = TypeVar("_Encoded")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """`stacks` has one for each text. `reply` takes the rows' answers in order and gives the JSON body, which takes
-    about as long as decoding `reply_tokens`.
+    """`stacks` has one for each text; `is_single` where that is one which stands in no list. `reply` takes the rows'
+    answers in order and gives the JSON body, which takes about as long as decoding `reply_tokens`.
     """
 
+    is_single: bool
     stacks: tuple[Stack, ...]
     rows: tuple[AskedRow, ...]
     reply: Callable[[Sequence[RowAnswer]], list[Any]]

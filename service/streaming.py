@@ -1,0 +1,153 @@
+"""Many texts answered by a line each, in their order, as they are done: what `Accept: application/x-ndjson` gets.
+
+Lines are read only as fast as answers are taken: a fixed number is under way, and a place is free again once its answer
+has been handed to the connection. A client that leaves, or takes nothing for long, ends all of it.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import orjson
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from madx.errors import GlossaError
+
+from .errors import InternalError, InvalidRequest, QueueFull
+from .logs import where
+from .ndjson import MEDIA_TYPE
+from .notes import Note, Ran
+from .predicting import Call, answer, versions_of
+from .problems import problem_content
+from .tasks import Prepared
+from .work import AskedRow, Done
+
+_log = logging.getLogger(__name__)
+
+LINES_AT_ONCE = 64
+_RETRY_S = 0.05
+_MOST_NOTED = 64
+
+Lines = AsyncIterator[bytes | GlossaError]
+
+
+class Stream(Response):
+    """`lines` are bodies of one text each, or why one cannot be read; an error that it raises after the first line is
+    the last line's. `left` ends when the client has left, and is asked once all lines have been read.
+    """
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, call: Call, lines: Lines, *, left: Callable[[], Awaitable[None]], note: Note) -> None:
+        super().__init__()
+        del self.headers["content-length"]
+        self._call = call
+        self._lines = lines
+        self._left = left
+        self._note = note
+        self._places = asyncio.Semaphore(LINES_AT_ONCE)
+        self._submitting = asyncio.Lock()
+        self._answers: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue()
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Raises `ClientDisconnect`, and what reading the first line raises: then nothing has been sent."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                reading = group.create_task(self._read(group))
+                await self._write(send)
+                reading.cancel()
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None  # what came first has cancelled all else
+
+    async def _read(self, group: asyncio.TaskGroup) -> None:
+        index = 0
+        try:
+            async for line in self._lines:
+                await self._places.acquire()
+                self._answers.put_nowait(group.create_task(self._line(index, line)))
+                index += 1
+        except GlossaError as error:
+            if index == 0:
+                raise
+            self._answers.put_nowait(group.create_task(self._line(index, error)))
+        self._answers.put_nowait(None)
+        await self._left()
+        raise ClientDisconnect
+
+    async def _write(self, send: Send) -> None:
+        has_begun = False
+        start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        while (task := await self._answers.get()) is not None:
+            line = await task
+            if not has_begun:
+                await send(start)
+            has_begun = True
+            await self._hand(send, line, more=True)
+            self._places.release()
+        if not has_begun:
+            await send(start)
+        await self._hand(send, b"", more=False)
+
+    async def _hand(self, send: Send, content: bytes, *, more: bool) -> None:
+        """Raises `ClientDisconnect` where the client takes nothing for too long."""
+        try:
+            async with asyncio.timeout(self._call.server.settings.upload_idle_s):
+                await send({"type": "http.response.body", "body": content, "more_body": more})
+        except TimeoutError as error:
+            raise ClientDisconnect from error
+
+    async def _line(self, index: int, line: bytes | GlossaError) -> bytes:
+        """Never raises: every line is answered by one."""
+        try:
+            if isinstance(line, GlossaError):
+                raise line
+            answered = await answer(self._call, lambda: _given(line), self._run)
+        except GlossaError as error:
+            return _error_line(index, error)
+        except Exception as error:  # noqa: BLE001 - one line's failure is not the others'; the log has the place
+            _log.error("a line of a request failed: %s", where(error))
+            return _error_line(index, InternalError("the server failed; its log says where"))
+        self._note.ran = _together(self._note.ran, answered.ran)
+        output = orjson.Fragment(answered.reply)
+        return orjson.dumps({"index": index, "output": output, **versions_of(answered.stacks)}) + b"\n"
+
+    async def _run(self, prepared: Prepared, deadline_s: float) -> Done:
+        """A stream waits for room in the queue, one line at a time, for as long as the line may take."""
+        if not prepared.is_single:
+            raise InvalidRequest("each line has one text", field="inputs")
+        async with self._submitting:
+            future = await self._admitted(prepared.rows, deadline_s)
+        return await future
+
+    async def _admitted(self, rows: Sequence[AskedRow], deadline_s: float) -> "asyncio.Future[Done]":
+        while True:
+            try:
+                return self._call.server.engine.submit(rows, key=self._call.key, deadline_s=deadline_s)
+            except QueueFull:
+                if time.monotonic() + _RETRY_S > deadline_s:
+                    raise
+            await asyncio.sleep(_RETRY_S)
+
+
+async def _given(line: bytes) -> bytes:
+    return line
+
+
+def _error_line(index: int, error: GlossaError) -> bytes:
+    return orjson.dumps({"index": index, "error": problem_content(error)}) + b"\n"
+
+
+def _together(one: Ran | None, other: Ran) -> Ran:
+    """Of a whole stream: sums, but for the time in the queue, of which the longest counts."""
+    if one is None:
+        return other
+    return Ran(
+        adapters=tuple(dict.fromkeys((*one.adapters, *other.adapters)))[:_MOST_NOTED],
+        tokens=one.tokens + other.tokens,
+        tokenization_s=one.tokenization_s + other.tokenization_s,
+        queue_s=max(one.queue_s, other.queue_s),
+        inference_s=one.inference_s + other.inference_s,
+    )
