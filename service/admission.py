@@ -1,46 +1,123 @@
-"""Refuse early: counts the tokens that are accepted and not answered yet. Used by the event loop's thread alone."""
+"""Refuse early: counts what is accepted and not answered yet, by key. Used by the event loop's thread alone.
 
+The unit is the token of the bare backbone (`batching.Costs`). The queue holds as much as may be computed in `queue_s`.
+A key may hold at most `SHARE` times what is still free, so that one that floods the queue leaves room for the next:
+the dynamic threshold of A. Choudhury and E. Hahne, IEEE/ACM Transactions on Networking 6 (2), 1998.
+"""
+
+import math
 from collections.abc import Sequence
 
+from .batching import Costs
 from .errors import BodyTooLarge, QueueFull
 from .metrics import Metrics
+from .work import AskedRow
 
-_RETRY_AFTER_S = 1
+SHARE = 2.0
+_CRUMB_TOKENS = 32.0
+"""Less room than this is none: a request would be tokenised only to be refused."""
+_LONGEST_RETRY_S = 60
+_MEMORY = 0.9
+"""What a measured rate keeps of itself at each batch."""
 
 
 class Admission:
     """`admit` before a request is queued, `release` once it is answered, however that went."""
 
-    def __init__(self, *, queue_tokens: int, batch_tokens: int, metrics: Metrics) -> None:
-        self._queue_tokens = queue_tokens
+    def __init__(
+        self,
+        costs: Costs,
+        *,
+        queue_tokens: int,
+        queue_s: float,
+        batch_tokens: int,
+        batch_masked: int,
+        metrics: Metrics,
+    ) -> None:
+        """A batch holds at most `batch_tokens`, and `batch_masked` positions that the masked-LM head reads."""
+        self._costs = costs
+        self._largest = queue_tokens
+        self._capacity = max(1.0, min(queue_tokens, queue_s / costs.seconds_per_token))
+        self._crumb = min(_CRUMB_TOKENS, self._capacity / 16)
         self._batch_tokens = batch_tokens
+        self._batch_masked = batch_masked
         self._metrics = metrics
-        self.tokens = 0
+        self._tokens = 0.0
+        self._held: dict[str, float] = {}
+        self._requests = 0
+        self._ran_tokens = 1.0
+        self._ran_s = costs.seconds_per_token
 
-    def admit(self, rows: Sequence[int]) -> int:
-        """Lengths of a request's rows -> their tokens, now counted. Raises `BodyTooLarge` or `QueueFull`."""
-        tokens = sum(rows)
-        if max(rows) > self._batch_tokens:
-            raise self._refused(
-                BodyTooLarge(f"a row of {max(rows)} tokens fits no batch: a batch holds {self._batch_tokens}")
-            )
-        if tokens > self._queue_tokens:
-            raise self._refused(
-                BodyTooLarge(f"the request has {tokens} tokens, more than the {self._queue_tokens} of the whole queue")
-            )
-        if self.tokens + tokens > self._queue_tokens:
-            raise self._refused(
-                QueueFull("the queue is full; try again after the time in Retry-After", retry_after_s=_RETRY_AFTER_S)
-            )
-        self._count(tokens)
-        return tokens
+    @property
+    def capacity(self) -> float:
+        return self._capacity
 
-    def release(self, tokens: int) -> None:
-        self._count(-tokens)
+    def check_room(self, key: str) -> None:
+        """Raises `QueueFull` where hardly any request of `key` would be admitted now."""
+        self._check_fits(self._crumb, key)
 
-    def _count(self, tokens: int) -> None:
-        self.tokens += tokens
-        self._metrics.queue_tokens.set(self.tokens)
+    def admit(self, rows: Sequence[AskedRow], key: str) -> float:
+        """A request's cost, now counted for `key`. Raises `BodyTooLarge` or `QueueFull`."""
+        self._check_sizes(rows)
+        cost = sum(self._costs.of_row(len(row.input_ids), row.masked) for row in rows)
+        if cost > self._largest:
+            raise self._refused(
+                BodyTooLarge(
+                    f"the request has {math.ceil(cost)} tokens, more than the {self._largest} of the whole queue"
+                )
+            )
+        self._check_fits(cost, key)
+        self._held[key] = self._held.get(key, 0.0) + cost
+        self._count(cost, 1)
+        return cost
+
+    def release(self, cost: float, key: str) -> None:
+        self._count(-cost, -1)
+        held = self._held[key] - cost
+        if held > 1e-6:  # what is left of a sum of others
+            self._held[key] = held
+        else:
+            del self._held[key]
+
+    def ran(self, cost: float, seconds: float) -> None:
+        """A batch has run; from this the time in Retry-After is told."""
+        self._ran_tokens = _MEMORY * self._ran_tokens + cost
+        self._ran_s = _MEMORY * self._ran_s + seconds
+
+    def _check_sizes(self, rows: Sequence[AskedRow]) -> None:
+        longest, masked = max(len(row.input_ids) for row in rows), max(row.masked for row in rows)
+        if longest > self._batch_tokens:
+            raise self._refused(
+                BodyTooLarge(f"a row of {longest} tokens fits no batch: a batch holds {self._batch_tokens}")
+            )
+        if masked > self._batch_masked:
+            raise self._refused(
+                BodyTooLarge(f"a text with {masked} masks fits no batch: a batch holds {self._batch_masked}")
+            )
+
+    def _check_fits(self, cost: float, key: str) -> None:
+        """Whatever comes to an empty queue fits."""
+        free = self._capacity - self._tokens
+        if self._requests and cost > free:
+            raise self._full("the queue is full")
+        held = self._held.get(key, 0.0)
+        if key and held and held + cost > SHARE * free:
+            raise self._full("this key holds as much of the queue as it may")
+
+    def _full(self, reason: str) -> QueueFull:
+        half_s = self._tokens / 2 * self._ran_s / self._ran_tokens
+        error = QueueFull(
+            f"{reason}; try again after the time in Retry-After",
+            retry_after_s=min(_LONGEST_RETRY_S, max(1, math.ceil(half_s))),
+        )
+        self._refused(error)
+        return error
+
+    def _count(self, cost: float, requests: int) -> None:
+        self._requests += requests
+        self._tokens = self._tokens + cost if self._requests else 0.0  # sums of floats do not end at zero
+        self._metrics.queue_tokens.set(self._tokens)
+        self._metrics.queue_requests.set(self._requests)
 
     def _refused(self, error: BodyTooLarge | QueueFull) -> BodyTooLarge | QueueFull:
         self._metrics.rejections.labels(reason=error.code).inc()

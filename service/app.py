@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -22,15 +23,22 @@ from .barrier import Barrier
 from .bodies import BodyGuard
 from .description import describing
 from .downloads import Downloads
-from .engine import Engine
+from .engine import Engine, Limits
 from .errors import InternalError, InvalidRequest, MethodNotAllowed, UnknownRoute
 from .housekeeping import kept_tidy
 from .intake import Intake
 from .logs import log_unhandled, where
 from .metrics import Metrics
-from .model import Model, load_adapter, open_model
+from .model import Model, open_model
 from .notes import note_of
+from .pools import pooled
 from .problems import is_inside, problem_of, problem_response
+from .residency.pins import Pins, parse_pinned
+from .residency.reading import WeightsReader
+from .residency.switching import Switching
+from .residency.tending import Tending
+from .residency.tiers import Residency, limits_of, open_disk
+from .resolutions import Resolutions, ask
 from .routes import (
     adapters,
     aliases,
@@ -42,12 +50,12 @@ from .routes import (
     listings,
     predict,
     publishing,
+    residency,
     uploads,
     versions,
 )
 from .settings import Settings
 from .state import Server
-from .turns import Limits
 from .watcher import Watcher
 
 _log = logging.getLogger(__name__)
@@ -61,6 +69,7 @@ _ROUTES = (
     evaluations,
     aliases,
     defaults,
+    residency,
     keys,
     audit,
     health,
@@ -101,6 +110,7 @@ def create_app(settings: Settings) -> FastAPI:
 async def _serving(settings: Settings, metrics: Metrics) -> AsyncIterator[Server]:
     """Everything a server consists of, closed again in reverse whatever happens."""
     asyncio.get_running_loop().set_exception_handler(log_unhandled)
+    pinned = parse_pinned(settings.pinned)
     registry = await run_in_threadpool(
         open_registry, settings.home, database_url=settings.database_url, blob_url=settings.blob_url
     )
@@ -118,8 +128,13 @@ async def _serving(settings: Settings, metrics: Metrics) -> AsyncIterator[Server
                 actor="server",
             )
             watcher = Watcher(registry)
-            async with kept_tidy(registry), controlled(registry, settings) as access:
-                with watcher.watching():
+            async with kept_tidy(registry), controlled(registry, settings, watcher) as access, pooled() as pools:
+                resolve = partial(ask, registry, loaded.fingerprint)
+                switching = Switching(engine.residency, resolve, metrics)
+                resolutions = Resolutions(registry, loaded.fingerprint, watcher, switched=switching.choose)
+                tending = Tending(switching, Pins(pinned, engine.residency, resolve))
+                watcher.subscribe(tending.heard)
+                with watcher.watching(), tending.running():
                     yield Server(
                         settings=settings,
                         access=access,
@@ -130,6 +145,9 @@ async def _serving(settings: Settings, metrics: Metrics) -> AsyncIterator[Server
                         intake=Intake(at_once=settings.uploads_at_once),
                         downloads=Downloads(),
                         watcher=watcher,
+                        pools=pools,
+                        resolutions=resolutions,
+                        switching=switching,
                     )
         finally:
             await engine.stop()
@@ -144,14 +162,19 @@ def _opened(settings: Settings, metrics: Metrics) -> Model:
 
 
 def _engine(settings: Settings, registry: Registry, metrics: Metrics) -> Engine:
+    def open_residency(model: Model, wake: Callable[[], None]) -> Residency:
+        disk = open_disk(settings, registry, metrics)
+        read = WeightsReader(registry, disk)
+        return Residency(model=model, read=read, limits=limits_of(settings), wake=wake, metrics=metrics, disk=disk)
+
     return Engine(
         open_model=lambda: _opened(settings, metrics),
-        load_adapter=lambda version, backbone: load_adapter(registry, version, backbone),
+        open_residency=open_residency,
         limits=Limits(
             queue_tokens=settings.queue_tokens,
+            queue_s=settings.queue_s,
             batch_tokens=settings.batch_tokens,
-            adapter_bytes=settings.adapter_bytes,
-            loaders=settings.loaders,
+            batch_s=settings.batch_s,
             stuck_after_s=settings.stuck_after_s,
         ),
         metrics=metrics,

@@ -1,56 +1,138 @@
 """Which rows run next: a pure function over values, no asyncio and no torch.
 
-Rows are taken in the order of their arrival, but a request's later rows stand as far behind as if they had come later,
-so that a bulk request does not hold up small ones. The first in line is always taken: nobody starves.
+Half of a batch is taken from the line in its order (`line` has that), the other half from the next few rows, those
+first whose adapters the batch has already: their weights are then read once. So a row moves forward by at least half a
+batch at each turn, and the first in line is always taken: nobody starves.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from madx.manifest import Digest
 
-AGEING_TOKENS_PER_S = 4_000
-"""A second of waiting outweighs this many tokens of the same request."""
+LOOKAHEAD = 2
+"""So many batches' worth of rows are looked at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """What rows cost, in tokens of the bare backbone, and what such a token costs in seconds. `calibration` fits them.
+
+    A row of T tokens costs T + `attention` T², and `masked` for each position that the masked-LM head reads. A batch
+    costs its rows, and `language` and `task` for each distinct adapter. `fixed_s` is what the smallest batch takes.
+    """
+
+    seconds_per_token: float
+    fixed_s: float = 0.0
+    attention: float = 0.0
+    language: float = 0.0
+    task: float = 0.0
+    masked: float = 0.0
+
+    def of_row(self, tokens: int, masked: int) -> float:
+        return tokens + self.attention * tokens * tokens + self.masked * masked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchLimits:
+    """`tokens`, `masked` positions and `size_bytes` of adapters are what memory holds. `cost` is what a batch should
+    take at most, in the unit of `Costs`; the first row may exceed it.
+    """
+
+    tokens: int
+    masked: int
+    size_bytes: int
+    cost: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """Row `row` of request `work`. `tokens_before` counts the tokens of that request's earlier rows."""
+    """Row `row` of request `work`, asked for with `key`. Rows of one key stand in the order of `rank_s`.
+
+    `masked` counts the positions that the masked-LM head reads.
+    """
 
     work: int
     row: int
     tokens: int
-    arrived_s: float
-    tokens_before: int = 0
-    adapters: tuple[Digest, ...] = ()
+    cost: float
+    rank_s: float
+    masked: int = 0
+    key: str = ""
+    language: Digest | None = None
+    task: Digest | None = None
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What has been taken so far."""
+
+    limits: BatchLimits
+    costs: Costs
+    sizes: Mapping[Digest, int]
+    rows: list[Waiting] = field(default_factory=list)
+    adapters: set[Digest] = field(default_factory=set)
+    tokens: int = 0
+    masked: int = 0
+    size_bytes: int = 0
+    cost: float = 0.0
 
     @property
-    def turn(self) -> tuple[float, int, int]:
-        """Rows are taken in ascending order of this."""
-        return (self.arrived_s + self.tokens_before / AGEING_TOKENS_PER_S, self.work, self.row)
+    def is_half_full(self) -> bool:
+        return 2 * self.cost >= self.limits.cost or 2 * self.tokens >= self.limits.tokens
+
+    def take_if_it_fits(self, waiting: Waiting) -> bool:
+        tokens, masked = self.tokens + waiting.tokens, self.masked + waiting.masked
+        cost, size_bytes = self.cost + waiting.cost, self.size_bytes
+        language, task = waiting.language, waiting.task
+        if language is not None and language not in self.adapters:
+            cost += self.costs.language
+            size_bytes += self.sizes[language]
+        if task is not None and task not in self.adapters:
+            cost += self.costs.task
+            size_bytes += self.sizes[task]
+        limits = self.limits
+        fits = cost <= limits.cost and size_bytes <= limits.size_bytes
+        if self.rows and not (fits and tokens <= limits.tokens and masked <= limits.masked):
+            return False
+        self.rows.append(waiting)
+        self.adapters.update(digest for digest in (language, task) if digest is not None)
+        self.tokens, self.masked, self.cost, self.size_bytes = tokens, masked, cost, size_bytes
+        return True
+
+    def new_bytes(self, waiting: Waiting, resident: Collection[Digest]) -> int:
+        """Weights that a row would add; twice those that have no slot yet."""
+        return sum(
+            self.sizes[digest] * (1 if digest in resident else 2)
+            for digest in (waiting.language, waiting.task)
+            if digest is not None and digest not in self.adapters
+        )
 
 
 def choose(
-    pending: Sequence[Waiting], *, budget_tokens: int, budget_bytes: int, adapter_bytes: Mapping[Digest, int]
+    in_turn: Iterable[Waiting],
+    *,
+    limits: BatchLimits,
+    costs: Costs,
+    sizes: Mapping[Digest, int],
+    resident: Collection[Digest] = (),
 ) -> list[Waiting]:
-    """The rows of the next batch, first in line first: at most `budget_tokens`, on adapters of at most `budget_bytes`.
+    """The rows of the next batch, the first of `in_turn` first. `sizes` has the bytes of every adapter.
 
     A row that does not fit beside those before it waits; smaller ones behind it may still go. The first in line is
     taken whatever its size, since admission refuses rows that fit no batch.
     """
-    chosen: list[Waiting] = []
-    adapters: set[Digest] = set()
-    tokens = size_bytes = 0
-    for waiting in sorted(pending, key=lambda row: row.turn):
-        new = set(waiting.adapters) - adapters
-        new_bytes = sum(adapter_bytes[digest] for digest in new)
-        fits = tokens + waiting.tokens <= budget_tokens and size_bytes + new_bytes <= budget_bytes
-        if chosen and not fits:
-            continue
-        chosen.append(waiting)
-        adapters |= new
+    batch = _Batch(limits=limits, costs=costs, sizes=sizes)
+    later: list[Waiting] = []
+    cost = tokens = 0.0
+    for waiting in in_turn:
+        if batch.is_half_full or not batch.take_if_it_fits(waiting):
+            later.append(waiting)
+        cost += waiting.cost
         tokens += waiting.tokens
-        size_bytes += new_bytes
-        if tokens >= budget_tokens:
+        if cost >= LOOKAHEAD * limits.cost or tokens >= LOOKAHEAD * limits.tokens:
             break
-    return chosen
+    later.sort(key=lambda waiting: batch.new_bytes(waiting, resident))  # stable: among equals the line's order
+    for waiting in later:
+        batch.take_if_it_fits(waiting)
+    return batch.rows

@@ -13,6 +13,7 @@ TEXT = CONTENT_TYPE_PLAIN_0_0_4
 OPENMETRICS = openmetrics.CONTENT_TYPE_LATEST
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
+_AGES = (1, 10, 60, 300, 900, 3_600, 14_400, 86_400)
 _COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -80,22 +81,66 @@ class Metrics:
         self.batch_adapters = Histogram(
             "glossa_batch_adapters", "Distinct adapters of a forward.", buckets=(0, *_COUNTS), registry=registry
         )
+        self.batch_seconds = Histogram(
+            "glossa_batch_seconds", "Time of a forward, answers read.", buckets=_SECONDS, registry=registry
+        )
         self.batch_failures = Counter("glossa_batch_failures", "Forwards that raised.", registry=registry)
+        self.queue_requests = Gauge(
+            "glossa_queue_requests", "Requests accepted and not answered yet.", registry=registry
+        )
+        self.expired = Counter(
+            "glossa_expired_requests", "Accepted requests whose deadline passed before their answer.", registry=registry
+        )
+        self.cost_seconds = Gauge(
+            "glossa_cost_token_seconds", "Calibrated at the start: a token's time.", registry=registry
+        )
+        self.cost_tokens = Gauge(
+            "glossa_cost_tokens",
+            "Calibrated at the start: what a distinct adapter of a batch, or a masked position, costs in tokens.",
+            ("part",),
+            registry=registry,
+        )
 
     def _describe_residency(self) -> None:
         registry = self._registry
-        self.resident_adapters = Gauge("glossa_resident_adapters", "Adapters on the device.", registry=registry)
-        self.resident_bytes = Gauge("glossa_resident_bytes", "Their bytes.", registry=registry)
-        self.evictions = Counter("glossa_evictions", "Adapters removed from the device.", registry=registry)
+        tier = ("tier",)
+        self.resident_adapters = Gauge("glossa_resident_adapters", "Adapters by tier.", tier, registry=registry)
+        self.resident_bytes = Gauge("glossa_resident_bytes", "Their bytes.", tier, registry=registry)
+        self.tier_limit_bytes = Gauge("glossa_residency_limit_bytes", "What a tier may hold.", tier, registry=registry)
+        self.pinned_adapters = Gauge("glossa_pinned_adapters", "Adapters that stay on the device.", registry=registry)
+        self.evictions = Counter("glossa_evictions", "Adapters removed from a tier.", tier, registry=registry)
+        self.eviction_age_seconds = Histogram(
+            "glossa_eviction_age_seconds", "From coming to a tier to eviction.", tier, buckets=_AGES, registry=registry
+        )
+        self.overcommits = Counter(
+            "glossa_adapter_overcommits",
+            "Loads that went beyond the device's limit, since all that was there was in use.",
+            registry=registry,
+        )
         self.lookups = Counter(
             "glossa_adapter_lookups",
-            "Adapters that requests wanted, by where they were.",
+            "Adapters that requests wanted, by where they were: on the device, loading, failed just now, or neither.",
             ("found",),
             registry=registry,
         )
-        self.loads = Counter("glossa_adapter_loads", "Loads from the store.", ("result",), registry=registry)
+        self.loads = Counter(
+            "glossa_adapter_loads", "Loads to the device, by whence.", ("result", "source"), registry=registry
+        )
         self.load_seconds = Histogram(
-            "glossa_adapter_load_seconds", "Time of a load.", buckets=_SECONDS, registry=registry
+            "glossa_adapter_load_seconds",
+            "From the first request that wants an adapter until it is on the device, by whence it came.",
+            ("source",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.cache_corrupt = Counter(
+            "glossa_cache_corrupt", "Cached files that did not hold what they are named after.", registry=registry
+        )
+        self.cache_errors = Counter(
+            "glossa_cache_errors", "Reads and writes that the disk cache could not do.", registry=registry
+        )
+        self.switches = Counter(
+            "glossa_reference_switches", "References that went over to another version.", registry=registry
         )
 
     def describe_build(self, *, dtype: str, device: str) -> None:

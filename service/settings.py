@@ -35,8 +35,10 @@ class Settings(BaseSettings):
     blob_url: str | None = Field(default=None, description="the blob store; default: a folder in the home")
     backbone: str = Field(description="a folder or hub name; `glossa serve` gives the demo's where it is not set")
     device: str = Field(default="auto", description="cpu, cuda or cuda:N; auto takes cuda where there is one")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        default="auto", description="of weights and arithmetic; auto is float32 on the CPU and bfloat16 on CUDA"
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
+        default="auto",
+        description="of weights and arithmetic; auto is bfloat16 where the device multiplies it, else float32; "
+        "int8 is for CPUs",
     )
     keys: Literal["auto", "required", "loopback", "off"] = Field(
         default="auto",
@@ -55,10 +57,26 @@ class Settings(BaseSettings):
     max_inputs: int = Field(default=256, gt=0, description="texts in one request")
     max_text_characters: int = Field(default=100_000, gt=0, description="Unicode code points of one text")
     queue_tokens: int = Field(default=262_144, gt=0, description="tokens accepted and not answered yet; beyond: 429")
+    queue_s: float = Field(default=10.0, gt=0, description="seconds of work accepted and not done yet; beyond: 429")
     batch_tokens: int = Field(default=4_096, ge=16, description="tokens of one forward; also the longest row")
+    batch_s: float = Field(default=0.25, gt=0, description="seconds that one forward should take at most")
     adapter_bytes: int = Field(default=1024 * _MIB, gt=0, description="bytes of adapters on the device")
-    loaders: int = Field(default=2, gt=0, description="threads that load adapters")
+    host_bytes: int = Field(
+        default=4096 * _MIB, ge=0, description="bytes of adapters in the host's memory behind a CUDA device"
+    )
+    cache_bytes: int = Field(
+        default=16_384 * _MIB, ge=0, description="bytes of weights on disk, in the home, for stores that are no folder"
+    )
+    pinned: str = Field(
+        default="", description="references, with commas between them, of adapters that stay on the device"
+    )
+    loaders: int = Field(default=2, gt=0, description="threads that decode adapters and bring them to the device")
+    fetches: int = Field(default=16, gt=0, description="adapters that are fetched at once, slow ones apart")
+    load_timeout_s: float = Field(default=60.0, gt=0, description="seconds after which fetching an adapter is given up")
     deadline_s: float = Field(default=30.0, gt=0, description="seconds from a request's arrival to its answer")
+    drain_s: float = Field(
+        default=30.0, gt=0, description="seconds in which a server that is to end answers what it has accepted"
+    )
     stuck_after_s: float = Field(
         default=120.0, gt=0, description="seconds in one forward after which /health/live turns red"
     )

@@ -4,33 +4,23 @@ Everything that reaches the thread comes through its inbox, and every request th
 once: its result, a domain error, or, when the loop ends, that news.
 """
 
-import logging
 import queue
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from madx.bank import Staged
 from madx.errors import GlossaError
 
-from .batching import Waiting, choose
-from .errors import AdapterLoadFailed, InternalError
-from .logs import where
+from .batching import Costs, choose
+from .errors import AdapterLoadFailed, DeadlineExceeded
+from .forwards import Chosen, Forwards, Outcome
+from .line import Line
 from .metrics import Metrics
-from .model import Model, Outcome, run_rows
-from .residency import Residency
+from .residency.device import DeviceMemory
 from .work import Done, Work
 
-_log = logging.getLogger(__name__)
 _IDLE_BEAT_S = 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    queue_tokens: int
-    batch_tokens: int
-    adapter_bytes: int
-    loaders: int
-    stuck_after_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,65 +38,73 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reclaim:
+    """Adapters are to leave the device, which only a turn can do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
     pass
 
 
-Message = Work | Loaded | Withdrawn | Stop
+Message = Work | Loaded | Withdrawn | Reclaim | Stop
 
 
 Inbox = queue.SimpleQueue[Message]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a turn has to tell: the outcome of each request that ended, and what was computed how fast."""
+
+    outcomes: Sequence[tuple[Work, Done | GlossaError]]
+    cost: float = 0.0
+    seconds: float = 0.0
+
+
 class Turns:
-    """Owned by the device thread; only `beat_s`, the start of the latest turn, is read by others."""
+    """Owned by the device thread."""
 
     def __init__(
         self,
-        model: Model,
+        forwards: Forwards,
+        adapters: DeviceMemory[Staged],
         inbox: Inbox,
         *,
-        limits: Limits,
-        tell: Callable[[Work, Done | GlossaError], None],
+        costs: Costs,
+        tell: Callable[[Told], None],
         metrics: Metrics,
     ) -> None:
-        """`tell` hands an outcome to the one who waits for it."""
-        self._model = model
+        """`tell` hands outcomes to those who wait for them."""
+        self._forwards = forwards
+        self._adapters = adapters
         self._inbox = inbox
-        self._limits = limits
+        self._costs = costs
         self._tell = tell
         self._metrics = metrics
-        self._residency = Residency(
-            model.bank,
-            model.loaded.config,
-            budget_bytes=limits.adapter_bytes,
-            item_bytes=model.item_bytes,
-            metrics=metrics,
-        )
         self._works: dict[int, Work] = {}
-        self._pending: list[Waiting] = []
-        self.beat_s = time.monotonic()
+        self._line = Line()
+        self._outcomes: list[tuple[Work, Done | GlossaError]] = []
 
     def turn(self) -> bool:
         """Policy, compute, reply. False once the engine is to stop."""
-        self.beat_s = time.monotonic()
+        self._forwards.pulse()
         if not self._receive():
             return False
-        batch = choose(
-            self._pending,
-            budget_tokens=self._limits.batch_tokens,
-            budget_bytes=self._limits.adapter_bytes,
-            adapter_bytes=self._residency.sizes,
-        )
+        self._adapters.reclaim()
+        batch = self._choose()
+        self._flush()
         if batch:
             started_s = time.monotonic()
-            outcome = self._compute(batch)
-            self._reply(batch, outcome, started_s, time.monotonic() - started_s)
+            outcomes = self._forwards.run(batch)
+            self._reply(outcomes)
+            self._flush(sum(chosen.waiting.cost for chosen in batch), time.monotonic() - started_s)
         return True
 
     def _receive(self) -> bool:
         """Take in all messages, waiting for one if no row can run. False for a stop."""
-        wait = not self._pending
+        wait = not self._line
+        self._forwards.beat()
         while True:
             try:
                 message = self._inbox.get(block=wait, timeout=_IDLE_BEAT_S)
@@ -120,16 +118,17 @@ class Turns:
                     self._queue_if_loaded(message.number)
                 case Withdrawn():
                     self._withdraw(message.number)
+                case Reclaim():
+                    pass
                 case Stop():
                     return False
 
     def _accept(self, work: Work) -> None:
         self._works[work.number] = work
-        for version in work.versions.values():
-            self._residency.measure(version)
         loading = [load for load in work.loads.values() if not load.done()]
+        loaded = Loaded(number=work.number)  # not the work, which would keep its adapters in use through the load
         for load in loading:
-            load.add_done_callback(lambda _: self._inbox.put(Loaded(number=work.number)))
+            load.add_done_callback(lambda _: self._inbox.put(loaded))
         if not loading:
             self._queue_if_loaded(work.number)
 
@@ -140,59 +139,58 @@ class Turns:
         failed = next((error for load in work.loads.values() if (error := load.exception()) is not None), None)
         if failed is None:
             work.is_queued = True
-            self._pending.extend(work.waiting())
+            self._line.add(work.waiting)
         else:
-            assert isinstance(failed, AdapterLoadFailed)  # `HostedAdapters` raises nothing else
+            assert isinstance(failed, AdapterLoadFailed)  # `want` raises nothing else
             self._answer(work, failed)
 
-    def _compute(self, batch: Sequence[Waiting]) -> Outcome:
-        """One forward. A failure is the batch's outcome; the loop goes on."""
-        works = [self._works[waiting.work] for waiting in batch]
-        rows = [work.rows[waiting.row] for work, waiting in zip(works, batch, strict=True)]
-        needed = {
-            version.manifest_digest: work.loads[version.manifest_digest].result()
-            for work, row in zip(works, rows, strict=True)
-            for version in row.versions
-        }
-        self._metrics.batch_rows.observe(len(rows))
-        self._metrics.batch_tokens.observe(sum(waiting.tokens for waiting in batch))
-        self._metrics.batch_adapters.observe(len(needed))
-        try:
-            with self._residency.pinned(needed) as slots:
-                return run_rows(self._model, rows, slots)
-        except GlossaError as error:
-            return error
-        except Exception as error:  # noqa: BLE001 - any failure of a forward is answered, and the next one runs
-            self._metrics.batch_failures.inc()
-            _log.error("a forward failed: %s", where(error))
-            return InternalError("the server failed on this batch; the request may be tried again")
+    def _choose(self) -> list[Chosen]:
+        """The next batch, out of the line. Rows whose deadline has passed are told so and never computed."""
+        while True:
+            chosen = choose(
+                self._line.in_turn(),
+                limits=self._forwards.limits,
+                costs=self._costs,
+                sizes=self._adapters.sizes,
+                resident=self._adapters.resident,
+            )
+            now_s = time.monotonic()
+            works = {number: self._works[number] for number in {waiting.work for waiting in chosen}}
+            late = [work for work in works.values() if work.deadline_s <= now_s]
+            if not late:
+                self._line.take(chosen)
+                return [Chosen(work=works[waiting.work], waiting=waiting) for waiting in chosen]
+            for work in late:
+                self._answer(work, DeadlineExceeded("not answered in time; send less at once, or try again later"))
 
-    def _reply(self, batch: Sequence[Waiting], outcome: Outcome, started_s: float, seconds: float) -> None:
-        works = [self._works[number] for number in dict.fromkeys(waiting.work for waiting in batch)]
-        for work in works:
-            work.ran(started_s, seconds)
-        if isinstance(outcome, GlossaError):
-            for work in works:
+    def _reply(self, outcomes: Sequence[tuple[Chosen, Outcome]]) -> None:
+        for chosen, outcome in outcomes:
+            work = chosen.work
+            if work.number not in self._works:
+                continue  # another of its rows has failed
+            if isinstance(outcome, GlossaError):
                 self._answer(work, outcome)
-            self._pending = [waiting for waiting in self._pending if waiting.work in self._works]
-            return
-        ran = {(waiting.work, waiting.row) for waiting in batch}
-        self._pending = [waiting for waiting in self._pending if (waiting.work, waiting.row) not in ran]
-        for waiting, answer in zip(batch, outcome, strict=True):
-            work = self._works[waiting.work]
-            work.answers[waiting.row] = answer
+                continue
+            work.answers[chosen.waiting.row] = outcome
             done = work.done()
             if done is not None:
                 self._answer(work, done)
 
     def _answer(self, work: Work, outcome: Done | GlossaError) -> None:
         """The only way out of `_works` but for a withdrawal, so that nothing is answered twice."""
-        del self._works[work.number]
-        self._tell(work, outcome)
+        self._withdraw(work.number)
+        self._outcomes.append((work, outcome))
 
     def _withdraw(self, number: int) -> None:
-        if self._works.pop(number, None) is not None:
-            self._pending = [waiting for waiting in self._pending if waiting.work != number]
+        work = self._works.pop(number, None)
+        if work is not None and work.is_queued and len(work.answers) < len(work.rows):
+            self._line.discard(work.waiting)
+
+    def _flush(self, cost: float = 0.0, seconds: float = 0.0) -> None:
+        """Tell all outcomes at once: each time the event loop is woken costs it and this thread some time."""
+        if self._outcomes or cost:
+            told, self._outcomes = self._outcomes, []
+            self._tell(Told(outcomes=told, cost=cost, seconds=seconds))
 
     def end(self, reason: GlossaError) -> None:
         """Tell everybody who is still here. The inbox is closed by then."""
@@ -202,3 +200,4 @@ class Turns:
                 self._works[message.number] = message
         for work in list(self._works.values()):
             self._answer(work, reason)
+        self._flush()

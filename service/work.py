@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from madx.adapter import Adapter
 from madx.errors import GlossaError
 from madx.manifest import Digest
 from registry.values import Version
 
-from .batching import Waiting
+from .batching import Costs, Waiting
 from .readout import Readout, RowAnswer
+from .residency.device import Lease
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,38 @@ class AskedRow:
     def versions(self) -> tuple[Version, ...]:
         return tuple(version for version in (self.language, self.task) if version is not None)
 
+    @property
+    def masked(self) -> int:
+        """Positions that the masked-LM head reads, with a class for each piece of the vocabulary."""
+        return len(self.positions) if self.task is None else 0
+
+
+def waiting_rows(number: int, rows: Sequence[AskedRow], *, key: str, accepted_s: float, costs: Costs) -> list[Waiting]:
+    """The rows of request `number` as the batch policy sees them.
+
+    A row's rank is the moment at which it would begin if the request had the device for itself, so that the later rows
+    of a large one do not hold up small ones.
+    """
+    waiting: list[Waiting] = []
+    rank_s = accepted_s
+    for index, row in enumerate(rows):
+        cost = costs.of_row(len(row.input_ids), row.masked)
+        waiting.append(
+            Waiting(
+                work=number,
+                row=index,
+                tokens=len(row.input_ids),
+                cost=cost,
+                rank_s=rank_s,
+                masked=row.masked,
+                key=key,
+                language=None if row.language is None else row.language.manifest_digest,
+                task=None if row.task is None else row.task.manifest_digest,
+            )
+        )
+        rank_s += cost * costs.seconds_per_token
+    return waiting
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
@@ -44,40 +76,21 @@ class Done:
 class Work:
     """One accepted request on its way. Made by the event loop's thread, then changed by the device thread alone.
 
-    `loads` has the adapters its rows need, and holds them, so that an eviction cannot take them away again.
+    `loads` has the leases of the adapters its rows need; as long as they are held, nothing evicts them.
     """
 
     number: int
     rows: Sequence[AskedRow]
-    key: str
     deadline_s: float
     future: "asyncio.Future[Done]"
     accepted_s: float
     versions: Mapping[Digest, Version]
-    loads: "Mapping[Digest, Future[Adapter]]"
+    loads: "Mapping[Digest, Future[Lease]]"
+    waiting: Sequence[Waiting]
     is_queued: bool = False
     answers: dict[int, RowAnswer] = field(default_factory=dict)
     first_run_s: float | None = None
     inference_s: float = 0.0
-
-    def waiting(self) -> list[Waiting]:
-        """Its rows, as the batch policy sees them."""
-        waiting: list[Waiting] = []
-        before = 0
-        for index, row in enumerate(self.rows):
-            tokens = len(row.input_ids)
-            waiting.append(
-                Waiting(
-                    work=self.number,
-                    row=index,
-                    tokens=tokens,
-                    arrived_s=self.accepted_s,
-                    tokens_before=before,
-                    adapters=tuple(version.manifest_digest for version in row.versions),
-                )
-            )
-            before += tokens
-        return waiting
 
     def ran(self, started_s: float, seconds: float) -> None:
         if self.first_run_s is None:

@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from starlette.testclient import TestClient
 
-from madx.adapter import Adapter
-from madx.config import BackboneConfig, HeadConfig, language_config
+from madx.config import HeadConfig, language_config
 from madx.forward import Row
 from madx.loading import LoadedBackbone, load_backbone
 from registry import catalog
@@ -22,12 +21,14 @@ from registry.references import AdapterRef
 from registry.registry import Registry, open_registry
 from registry.values import Version
 from service.app import create_app
-from service.engine import Engine
+from service.engine import Engine, Limits
 from service.metrics import Metrics
-from service.model import Model, load_adapter, open_model
+from service.model import Model, open_model
 from service.readout import AllLogits, Candidates
+from service.residency.reading import Weights, WeightsReader
+from service.residency.tiers import Limits as Memory
+from service.residency.tiers import Residency
 from service.settings import Settings
-from service.turns import Limits
 from service.work import AskedRow, Done
 
 from . import tiny
@@ -86,15 +87,22 @@ def make_home(folder: Path, *, masked_lm: bool = True) -> Home:
 
 @dataclass(slots=True, kw_only=True)
 class Forward:
-    """The model's own forward, which a test can hold up or make fail. `batches` has the row count of each."""
+    """The model's own forward, which a test can hold up or make fail once the engine has started.
+
+    `batches` has the row count of each.
+    """
 
     real: Any = None
+    is_watched: bool = False
     batches: list[int] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     failures: list[BaseException] = field(default_factory=list)
 
     def __call__(self, rows: Sequence[Row]) -> list[torch.Tensor]:
+        if not self.is_watched:
+            unwatched: list[torch.Tensor] = self.real(rows)
+            return unwatched
         self.batches.append(len(rows))
         self.entered.release()
         assert self.gate.wait(PATIENCE_S)
@@ -117,11 +125,11 @@ class Loads:
     held: set[str] = field(default_factory=set)
     gate: threading.Event = field(default_factory=threading.Event)
 
-    def __call__(self, version: Version, backbone: BackboneConfig) -> Adapter:
+    def __call__(self, version: Version) -> Weights:
         self.references.append(version.reference)
         if version.reference in self.held:
             assert self.gate.wait(PATIENCE_S)
-        return load_adapter(self.registry, version, backbone)
+        return WeightsReader(self.registry, None)(version)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +170,9 @@ async def patiently(future: "asyncio.Future[Done]") -> Done:
 
 
 @asynccontextmanager
-async def running_engine(home: Home, *, gated: bool = False, **limits: Any) -> AsyncIterator[Rig]:
+async def running_engine(
+    home: Home, *, gated: bool = False, adapter_bytes: int = 1 << 30, load_timeout_s: float = PATIENCE_S, **limits: Any
+) -> AsyncIterator[Rig]:
     """Starts with an open gate unless `gated`; stops the engine at the end, whatever the test did."""
     forward, metrics = Forward(), Metrics()
     if not gated:
@@ -175,15 +185,23 @@ async def running_engine(home: Home, *, gated: bool = False, **limits: Any) -> A
 
     chosen: dict[str, Any] = {
         "queue_tokens": 4096,
+        "queue_s": PATIENCE_S,
         "batch_tokens": 256,
-        "adapter_bytes": 1 << 30,
-        "loaders": 2,
+        "batch_s": PATIENCE_S,
         "stuck_after_s": 60.0,
     }
+    memory = Memory(device_bytes=adapter_bytes, host_bytes=0, loaders=2, fetches=4, load_timeout_s=load_timeout_s)
     with home.registry() as registry:
         loads = Loads(registry=registry)
-        engine = Engine(open_model=opened, load_adapter=loads, limits=Limits(**(chosen | limits)), metrics=metrics)
+
+        def open_residency(model: Model, wake: Callable[[], None]) -> Residency:
+            return Residency(model=model, read=loads, limits=memory, wake=wake, metrics=metrics)
+
+        engine = Engine(
+            open_model=opened, open_residency=open_residency, limits=Limits(**(chosen | limits)), metrics=metrics
+        )
         await engine.start()
+        forward.is_watched = True
         try:
             yield Rig(home=home, engine=engine, forward=forward, loads=loads, metrics=metrics)
         finally:

@@ -1,82 +1,136 @@
-"""The batch policy, with plain lists."""
+"""Which rows make the next batch, with plain values."""
+
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from madx.manifest import Digest, digest_of
-from service.batching import AGEING_TOKENS_PER_S, Waiting, choose
+from service.batching import BatchLimits, Costs, Waiting, choose
 
-A, B, C = (digest_of(name) for name in (b"a", b"b", b"c"))
-SIZES = {A: 10, B: 10, C: 10}
+A, B, C, D, E = (digest_of(name) for name in (b"a", b"b", b"c", b"d", b"e"))
+SIZES = {A: 10, B: 10, C: 10, D: 1, E: 2}
+COSTS = Costs(seconds_per_token=1e-3)
+WIDE = BatchLimits(tokens=1_000, masked=1_000, size_bytes=1_000, cost=1_000.0)
 
 
-def waiting(
-    work: int,
-    tokens: int,
-    *,
-    row: int = 0,
-    arrived_s: float | None = None,
-    before: int = 0,
-    adapters: tuple[Digest, ...] = (),
+def row(
+    work: int, tokens: int = 10, *, masked: int = 0, language: Digest | None = None, task: Digest | None = None
 ) -> Waiting:
-    arrived = float(work) if arrived_s is None else arrived_s
-    return Waiting(work=work, row=row, tokens=tokens, arrived_s=arrived, tokens_before=before, adapters=adapters)
+    return Waiting(
+        work=work,
+        row=0,
+        tokens=tokens,
+        cost=COSTS.of_row(tokens, masked),
+        rank_s=float(work),
+        masked=masked,
+        language=language,
+        task=task,
+    )
 
 
-def works(pending: list[Waiting], *, tokens: int = 100, size_bytes: int = 1000) -> list[int]:
-    chosen = choose(pending, budget_tokens=tokens, budget_bytes=size_bytes, adapter_bytes=SIZES)
-    return [row.work for row in chosen]
+def works(
+    line: list[Waiting], limits: BatchLimits = WIDE, *, costs: Costs = COSTS, resident: tuple[Digest, ...] = ()
+) -> list[int]:
+    return [chosen.work for chosen in choose(line, limits=limits, costs=costs, sizes=SIZES, resident=resident)]
 
 
-def test_nothing_pending_is_no_batch() -> None:
+def test_nothing_in_line_is_no_batch() -> None:
     assert works([]) == []
 
 
-def test_rows_go_in_the_order_of_arrival_whatever_the_order_they_are_listed_in() -> None:
-    assert works([waiting(3, 10), waiting(1, 10), waiting(2, 10)]) == [1, 2, 3]
-
-
 def test_a_batch_keeps_to_its_tokens_and_smaller_rows_may_pass_one_that_does_not_fit() -> None:
-    assert works([waiting(1, 60), waiting(2, 60), waiting(3, 40)]) == [1, 3]
+    assert works([row(1, 60), row(2, 60), row(3, 40)], replace(WIDE, tokens=100)) == [1, 3]
+
+
+def test_a_batch_keeps_to_its_time_which_adapters_take_too() -> None:
+    line = [row(1, language=A), row(2, language=B), row(3, language=A)]
+    assert works(line, replace(WIDE, cost=35.0)) == [1, 2, 3]
+    assert works(line, replace(WIDE, cost=35.0), costs=replace(COSTS, language=10.0)) == [1, 3]
+    assert works(line, replace(WIDE, cost=40.0), costs=replace(COSTS, language=10.0)) == [1, 3]
+    assert sorted(works(line, replace(WIDE, cost=50.0), costs=replace(COSTS, language=10.0))) == [1, 2, 3]
+
+
+def test_a_batch_keeps_to_its_masks() -> None:
+    line = [row(1, masked=3), row(2, masked=3), row(3), row(4, masked=1)]
+    assert works(line, replace(WIDE, masked=4)) == [1, 3, 4]
 
 
 def test_a_batch_keeps_to_its_adapters_bytes() -> None:
-    pending = [
-        waiting(1, 5, adapters=(A, B)),
-        waiting(2, 5, adapters=(C,)),
-        waiting(3, 5, adapters=(B,)),
-        waiting(4, 5),
-    ]
-    assert works(pending, size_bytes=20) == [1, 3, 4]
+    line = [row(1, language=A, task=B), row(2, task=C), row(3, task=B), row(4)]
+    assert works(line, replace(WIDE, size_bytes=20)) == [1, 3, 4]
 
 
 def test_the_first_in_line_is_taken_even_if_nothing_holds_it() -> None:
-    assert works([waiting(1, 500), waiting(2, 5)]) == [1]
-    assert works([waiting(1, 5, adapters=(A, B)), waiting(2, 5, adapters=(C,))], size_bytes=15) == [1]
+    assert works([row(1, 500), row(2, 5)], replace(WIDE, tokens=100, cost=100.0)) == [1]
+    assert works([row(1, language=A, task=B), row(2, task=C)], replace(WIDE, size_bytes=15)) == [1]
 
 
-def test_a_bulk_request_lets_a_later_small_one_through() -> None:
-    bulk = [waiting(1, 100, row=row, arrived_s=0.0, before=100 * row) for row in range(400)]
-    later = waiting(2, 100, arrived_s=1.0)
-    turn = sorted([*bulk, later], key=lambda row: row.turn).index(later)
-    assert turn == 1 + AGEING_TOKENS_PER_S // 100
+def test_rows_of_a_language_that_is_in_the_batch_go_before_others() -> None:
+    line = [row(1, language=A), row(2, language=B), row(3, language=C), row(4, language=A), row(5, language=A)]
+    assert works(line, replace(WIDE, tokens=30)) == [1, 2, 4]
 
 
-@given(
-    st.lists(st.tuples(st.integers(1, 100), st.floats(0, 10), st.sampled_from([(), (A,), (B, C)])), max_size=40),
-    st.integers(1, 100),
-    st.integers(0, 40),
+def test_among_new_adapters_small_ones_and_those_on_the_device_go_first() -> None:
+    line = [row(1, 20, language=A), row(2, language=B), row(3, language=C), row(4, task=D)]
+    assert works(line, replace(WIDE, tokens=40), resident=(C,)) == [1, 4, 3]
+
+
+def test_what_a_row_costs() -> None:
+    costs = Costs(seconds_per_token=1.0, attention=0.01, masked=2.0)
+    assert costs.of_row(10, 0) == 10 + 1
+    assert costs.of_row(10, 3) == 10 + 1 + 6
+
+
+ROWS = st.lists(
+    st.builds(
+        row,
+        st.just(0),
+        st.integers(1, 50),
+        masked=st.integers(0, 3),
+        language=st.sampled_from([None, A, B, C]),
+        task=st.sampled_from([None, D, E]),
+    ),
+    max_size=60,
+).map(lambda rows: [replace(each, work=number) for number, each in enumerate(rows)])
+LIMITS = st.builds(
+    BatchLimits,
+    tokens=st.integers(1, 200),
+    masked=st.integers(1, 5),
+    size_bytes=st.integers(0, 45),
+    cost=st.floats(1, 200),
 )
-def test_every_row_runs_once_and_the_first_in_line_always_does(
-    rows: list[tuple[int, float, tuple[Digest, ...]]], budget: int, size_bytes: int
-) -> None:
-    pending = [waiting(i, n, arrived_s=at, adapters=adapters) for i, (n, at, adapters) in enumerate(rows)]
-    ran: list[int] = []
-    while pending:
-        first = min(pending, key=lambda row: row.turn)
-        batch = choose(pending, budget_tokens=budget, budget_bytes=size_bytes, adapter_bytes=SIZES)
-        assert batch[0] == first
-        assert len(batch) == 1 or sum(row.tokens for row in batch) <= budget
-        ran += [row.work for row in batch]
-        pending = [row for row in pending if row not in batch]
-    assert sorted(ran) == list(range(len(rows)))
+
+
+@given(ROWS, LIMITS)
+def test_no_batch_of_several_rows_is_larger_than_its_limits(line: list[Waiting], limits: BatchLimits) -> None:
+    costs = replace(COSTS, language=7.0, task=1.0)
+    batch = choose(line, limits=limits, costs=costs, sizes=SIZES)
+    assert batch[:1] == line[:1]
+    assert len({chosen.work for chosen in batch}) == len(batch)
+    if len(batch) > 1:
+        languages, tasks = ({getattr(chosen, kind) for chosen in batch} - {None} for kind in ("language", "task"))
+        assert sum(chosen.tokens for chosen in batch) <= limits.tokens
+        assert sum(chosen.masked for chosen in batch) <= limits.masked
+        assert sum(SIZES[digest] for digest in languages | tasks) <= limits.size_bytes
+        cost = sum(chosen.cost for chosen in batch) + 7.0 * len(languages) + 1.0 * len(tasks)
+        assert cost <= limits.cost + 1e-6
+
+
+@given(ROWS)
+def test_nobody_is_passed_for_long_by_rows_of_a_language_that_is_in_the_batch(line: list[Waiting]) -> None:
+    """Half of each batch goes by the line, so a row with so many tokens before it waits for so many halves."""
+    tokens = 100
+    limits = replace(WIDE, tokens=tokens)
+    before = {}
+    ahead = 0
+    for waiting in line:
+        before[waiting.work] = ahead
+        ahead += waiting.tokens
+    turns, left = 0, line
+    while left:
+        batch = choose(left, limits=limits, costs=COSTS, sizes=SIZES)
+        turns += 1
+        for chosen in batch:
+            assert turns <= 1 + before[chosen.work] / (tokens / 2)
+        left = [waiting for waiting in left if waiting not in batch]

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
-from madx.adapter import Adapter
-from madx.config import BackboneConfig
 from madx.errors import GlossaError
 from registry.values import Version
-from service.engine import Engine
+from service.engine import Engine, Limits
 from service.errors import AdapterLoadFailed, BodyTooLarge, Draining, InternalError, NotReady, QueueFull
 from service.metrics import Metrics
 from service.model import Model, open_model
 from service.readout import Logits, Ranked
+from service.residency.reading import Weights
+from service.residency.tiers import Limits as Memory
+from service.residency.tiers import Residency
 from service.routes.predict import run_rows
-from service.turns import Limits
 from service.work import Done
 from tests.support.served import PATIENCE_S, Home, Rig, patiently, running_engine
 
@@ -273,10 +273,10 @@ def test_adapters_that_do_not_fit_together_take_turns(home: Home) -> None:
         for _ in range(2):
             futures = [rig.submit(rig.fill(TEXT, language)) for language in ("en", "sw")]
             assert [len((await patiently(future)).answers) for future in futures] == [1, 1]
-        assert (rig.metrics.value("glossa_evictions_total") or 0) >= 2
-        assert (rig.metrics.value("glossa_resident_bytes") or 0) <= 13_000
+        assert (rig.metrics.value("glossa_evictions_total", tier="device") or 0) >= 2
+        assert (rig.metrics.value("glossa_resident_bytes", tier="device") or 0) <= 6_000
 
-    run(home, check, adapter_bytes=13_000)
+    run(home, check, adapter_bytes=6_000)
 
 
 def test_an_engine_that_dies_answers_everybody_and_turns_red(home: Home, caplog: pytest.LogCaptureFixture) -> None:
@@ -338,12 +338,18 @@ def test_a_start_that_is_given_up_ends_the_thread_without_an_error(home: Home) -
         assert gate.wait(PATIENCE_S)
         return open_model(home.settings())
 
-    def load(version: Version, backbone: BackboneConfig) -> Adapter:
+    def open_residency(model: Model, _wake: Callable[[], None]) -> Residency:
+        memory = Memory(device_bytes=1, host_bytes=0, loaders=1, fetches=1, load_timeout_s=PATIENCE_S)
+        return Residency(model=model, read=load, limits=memory, wake=_wake, metrics=Metrics())
+
+    def load(version: Version) -> Weights:
         raise AssertionError(f"nobody asked for {version.reference}")
 
     async def main() -> None:
-        limits = Limits(queue_tokens=64, batch_tokens=64, adapter_bytes=1, loaders=1, stuck_after_s=PATIENCE_S)
-        engine = Engine(open_model=opened, load_adapter=load, limits=limits, metrics=Metrics())
+        limits = Limits(
+            queue_tokens=64, queue_s=PATIENCE_S, batch_tokens=64, batch_s=PATIENCE_S, stuck_after_s=PATIENCE_S
+        )
+        engine = Engine(open_model=opened, open_residency=open_residency, limits=limits, metrics=Metrics())
         start = asyncio.create_task(engine.start())
         assert await asyncio.to_thread(opening.wait, PATIENCE_S)
         start.cancel()

@@ -1,0 +1,150 @@
+"""One batch through the model, whatever happens to it: for every row an answer or an error of its own.
+
+A batch that fails is cut in two, and each half runs once more, down to the request that fails alone: the others get
+their answers. Owned by the device thread, which also runs a small forward now and then to see that the device lives.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from madx.bank import Staged
+from madx.errors import GlossaError
+from madx.forward import hidden_states
+from madx.plan import BARE
+
+from .batching import BatchLimits, Waiting
+from .errors import InternalError
+from .logs import where
+from .metrics import Metrics
+from .model import Model, run_rows
+from .readout import RowAnswer
+from .residency.device import DeviceMemory
+from .work import Work
+
+_log = logging.getLogger(__name__)
+PULSE_EVERY_S = 10.0
+_PULSE_IDS = (2, 3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """A row that the policy chose, and the request it belongs to."""
+
+    work: Work
+    waiting: Waiting
+
+
+Outcome = RowAnswer | GlossaError
+
+
+class Forwards:
+    """`beat_s`, when the device thread last went on, and `is_sound` are read by other threads too."""
+
+    def __init__(self, model: Model, adapters: DeviceMemory[Staged], *, limits: BatchLimits, metrics: Metrics) -> None:
+        self._model = model
+        self._adapters = adapters
+        self._metrics = metrics
+        self._is_halved = False
+        self._worked_s = time.monotonic()  # when a forward last gave an answer
+        self.limits = limits
+        self.beat_s = time.monotonic()
+        self.is_sound = True
+
+    def run(self, batch: Sequence[Chosen]) -> list[tuple[Chosen, Outcome]]:
+        """In any order, each row of `batch` once."""
+        error: GlossaError
+        try:
+            return list(zip(batch, self._forward(batch), strict=True))
+        except torch.OutOfMemoryError as cause:
+            self._fit_into_memory()
+            error, parts = self._failed(cause), _halves(batch)
+        except GlossaError as cause:
+            error, parts = cause.with_traceback(None), _by_request(batch)  # its frames would hold the adapters' leases
+        except Exception as cause:  # noqa: BLE001 - any failure of a forward is answered, and the next one runs
+            error, parts = self._failed(cause), _by_request(batch)
+        if len(parts) < 2:
+            return [(chosen, error) for chosen in batch]
+        return [ran for part in parts for ran in self.run(part)]
+
+    def beat(self) -> None:
+        """The device thread goes on."""
+        self.beat_s = time.monotonic()
+
+    def pulse(self) -> None:
+        """A bare row, if no forward has come to its end for a while. Says in `is_sound` whether the device computes."""
+        now_s = time.monotonic()
+        if now_s - self._worked_s < PULSE_EVERY_S:
+            return
+        self.beat_s = now_s
+        self.is_sound = self._computes()
+        self._worked_s = self.beat_s = time.monotonic()
+
+    def _computes(self) -> bool:
+        try:
+            with torch.inference_mode():
+                hidden, _ = hidden_states(self._model.loaded.backbone, self._model.bank, [_PULSE_IDS], [BARE])
+            if bool(hidden.isfinite().all()):
+                return True
+            _log.error("the backbone's output is not finite")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the server is told to be dead
+            _log.error("a row that the server computes to see that it lives failed: %s", where(error))
+        return False
+
+    def _forward(self, batch: Sequence[Chosen]) -> list[RowAnswer]:
+        needed = {
+            version.manifest_digest: chosen.work.loads[version.manifest_digest].result()
+            for chosen in batch
+            for version in chosen.work.rows[chosen.waiting.row].versions
+        }
+        self._metrics.batch_rows.observe(len(batch))
+        self._metrics.batch_tokens.observe(sum(chosen.waiting.tokens for chosen in batch))
+        self._metrics.batch_adapters.observe(len(needed))
+        started_s = self.beat_s = time.monotonic()
+        try:
+            with self._adapters.pinned(needed) as slots:
+                rows = [chosen.work.rows[chosen.waiting.row] for chosen in batch]
+                answers = run_rows(self._model, rows, slots)
+        finally:
+            self.beat_s = time.monotonic()
+        seconds = self.beat_s - started_s
+        self._metrics.batch_seconds.observe(seconds)
+        self._worked_s, self.is_sound = self.beat_s, True
+        for work in {chosen.work for chosen in batch}:
+            work.ran(started_s, seconds)
+        return answers
+
+    def _failed(self, cause: Exception) -> InternalError:
+        self._metrics.batch_failures.inc()
+        _log.error("a forward failed: %s", where(cause))
+        return InternalError("the server failed on this request; it may be tried again")
+
+    def _fit_into_memory(self) -> None:
+        """Once: a device that has still too little does not get it by ever smaller batches."""
+        if self._is_halved:
+            return
+        self._is_halved = True
+        self.limits = replace(
+            self.limits, tokens=max(1, self.limits.tokens // 2), masked=max(1, self.limits.masked // 2)
+        )
+        _log.warning(
+            "the device ran out of memory: batches hold at most %d tokens from now on; lower GLOSSA_BATCH_TOKENS or "
+            "GLOSSA_ADAPTER_BYTES",
+            self.limits.tokens,
+        )
+
+
+def _halves(batch: Sequence[Chosen]) -> list[Sequence[Chosen]]:
+    middle = len(batch) // 2
+    return [part for part in (batch[:middle], batch[middle:]) if part]
+
+
+def _by_request(batch: Sequence[Chosen]) -> list[Sequence[Chosen]]:
+    """In two parts of whole requests, or in one where there is only one request."""
+    numbers = list(dict.fromkeys(chosen.work.number for chosen in batch))
+    first = set(numbers[: len(numbers) // 2])
+    parts = ([chosen for chosen in batch if (chosen.work.number in first) is said] for said in (True, False))
+    return [part for part in parts if part]
