@@ -113,7 +113,7 @@ class StoppingServer(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def _running(app: FastAPI, bound: socket.socket) -> AsyncIterator[tuple[uvicorn.Server, "asyncio.Task[None]"]]:
-    config = uvicorn.Config(app, lifespan="off", log_level="warning", access_log=False)
+    config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False)
     server = StoppingServer(config, app)
     # From here on connections are taken; uvicorn answers them as soon as it runs.
     bound.listen(config.backlog)

@@ -27,6 +27,7 @@ class DemoIncomplete(GlossaError):
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
 def demo(once: bool, port: int) -> None:
     """Serve the embedded demo and ask it one batch that mixes languages."""
+    from ..logs import server_logs
     from ..serving import listen, serve_until_stopped
 
     settings = settings_of(backbone=str(demo_backbone()), keys="loopback")
@@ -43,7 +44,7 @@ def demo(once: bool, port: int) -> None:
             click.echo(f"\nserving at {address} (try {address}/docs; Ctrl-C stops)")
         return not once
 
-    with listen("127.0.0.1", 0 if once else port) as bound:
+    with listen("127.0.0.1", 0 if once else port) as bound, server_logs(settings):
         serve_until_stopped(settings, bound, on_ready)
 
 

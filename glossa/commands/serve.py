@@ -20,6 +20,7 @@ from . import options
 @options.backbone
 def serve(host: str, port: int, keys: str | None, backbone: str | None) -> None:
     """Serve predictions over HTTP until Ctrl-C."""
+    from ..logs import server_logs
     from ..serving import check_keys, listen, serve_until_stopped, with_keys
 
     settings = with_keys(settings_of(backbone=backbone, keys=keys), host)
@@ -31,7 +32,7 @@ def serve(host: str, port: int, keys: str | None, backbone: str | None) -> None:
         click.echo(f"serving {settings.backbone} at {address} (try {address}/docs; Ctrl-C stops)")
         return True
 
-    with listen(host, port) as bound:
+    with listen(host, port) as bound, server_logs(settings):
         serve_until_stopped(settings, bound, on_ready)
 
 
