@@ -5,7 +5,7 @@ after they were made. Torch-free.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from madx.manifest import Kind
 from registry import catalog
@@ -13,6 +13,7 @@ from registry.references import AdapterRef
 from registry.registry import Registry
 from registry.values import Event, Version
 
+from .residency.switching import Question
 from .watcher import Watcher
 
 TRUSTED_S = 5.0
@@ -21,7 +22,6 @@ tells no news, and a version may have been deleted.
 """
 
 _MOST_REMEMBERED = 2_048
-_Question = AdapterRef | tuple[Kind, str]
 
 
 class NotRemembered(Exception):
@@ -31,26 +31,39 @@ class NotRemembered(Exception):
 class Resolutions:
     """For one backbone; what is not remembered is asked and then remembered. Safe to share between threads."""
 
-    def __init__(self, registry: Registry, fingerprint: str, watcher: Watcher) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        fingerprint: str,
+        watcher: Watcher,
+        *,
+        switched: Callable[[Question, Version], Version] = lambda _, version: version,
+    ) -> None:
+        """`switched` says which version answers as long as the one that the registry names is not at hand."""
         self._registry = registry
+        self._switched = switched
         self._fingerprint = fingerprint
         self._watcher = watcher
         self._lock = threading.Lock()
-        self._known: OrderedDict[_Question, Version] = OrderedDict()
+        self._known: OrderedDict[Question, Version] = OrderedDict()
         self._changes = 0
         self.remembered = Remembered(self)
         watcher.subscribe(self._forget)
 
     def find(self, reference: AdapterRef) -> Version:
         """Raises as `catalog.resolve`."""
-        return self.recall(reference) or self._learn(reference)
+        return self._switched(reference, self._recall(reference) or self._learn(reference))
 
     def choose(self, kind: Kind, key: str) -> Version:
         """Raises as `catalog.choose`."""
-        return self.recall((kind, key)) or self._learn((kind, key))
+        return self._switched((kind, key), self._recall((kind, key)) or self._learn((kind, key)))
 
-    def recall(self, question: _Question) -> Version | None:
+    def recall(self, question: Question) -> Version | None:
         """None where it is not known, or may have changed."""
+        version = self._recall(question)
+        return None if version is None else self._switched(question, version)
+
+    def _recall(self, question: Question) -> Version | None:
         if self._watcher.age_s > TRUSTED_S:
             return None
         with self._lock:
@@ -59,13 +72,9 @@ class Resolutions:
                 self._known.move_to_end(question)
             return version
 
-    def _learn(self, question: _Question) -> Version:
+    def _learn(self, question: Question) -> Version:
         changes = self._changes
-        if isinstance(question, AdapterRef):
-            version = catalog.resolve(self._registry, question, fingerprint=self._fingerprint)
-        else:
-            kind, key = question
-            version = catalog.choose(self._registry, kind=kind, key=key, fingerprint=self._fingerprint)
+        version = ask(self._registry, self._fingerprint, question)
         with self._lock:
             if changes == self._changes:  # else the answer may be one from before the change
                 self._known[question] = version
@@ -79,6 +88,14 @@ class Resolutions:
         with self._lock:
             self._changes += 1
             self._known.clear()
+
+
+def ask(registry: Registry, fingerprint: str, question: Question) -> Version:
+    """Raises as `catalog.resolve` and `catalog.choose`."""
+    if isinstance(question, AdapterRef):
+        return catalog.resolve(registry, question, fingerprint=fingerprint)
+    kind, key = question
+    return catalog.choose(registry, kind=kind, key=key, fingerprint=fingerprint)
 
 
 class Remembered:
@@ -95,7 +112,7 @@ class Remembered:
         """Raises `NotRemembered`."""
         return self._recalled((kind, key))
 
-    def _recalled(self, question: _Question) -> Version:
+    def _recalled(self, question: Question) -> Version:
         version = self._resolutions.recall(question)
         if version is None:
             raise NotRemembered

@@ -13,6 +13,7 @@ from .engine import Engine
 from .intake import Intake
 from .metrics import Metrics
 from .pools import Pools
+from .residency.switching import Switching
 from .resolutions import Resolutions
 from .resolve import Target
 from .settings import Settings
@@ -29,6 +30,7 @@ class Server:
     metrics: Metrics
     pools: Pools
     resolutions: Resolutions
+    switching: Switching
     intake: Intake
     downloads: Downloads
     watcher: Watcher

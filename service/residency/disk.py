@@ -54,8 +54,8 @@ class DiskCache:
         """As of the last look at the folder, and what this process has written since."""
         return self._used_bytes or 0
 
-    @property
-    def num_files(self) -> int:
+    def __len__(self) -> int:
+        """Files, as of then."""
         return self._num_files
 
     def read(self, digest: Digest) -> bytes | None:

@@ -101,14 +101,29 @@ class Loading(Generic[_Staged]):
                 self._found["failed"].inc()
                 return _raising(refusal)
             self._found["no"].inc()
-            load = self._loading[digest] = _Load(version=version, future=Future(), began_s=time.monotonic())
+            load = self._register(version)
         self._begin(load)
         return load.future
+
+    def prefetch(self, version: Version) -> None:
+        """Begin to load it, unless it is there, on its way, or failed just now."""
+        digest = version.manifest_digest
+        with self._lock:
+            if digest in self._device or digest in self._loading or self._failed.refusal(digest) is not None:
+                return
+            load = self._register(version)
+        self._begin(load)
 
     def close(self) -> None:
         """Loads that run go on to their end; nobody waits for them."""
         self._fetches.close()
         self._loaders.shutdown(wait=False, cancel_futures=True)
+
+    def _register(self, version: Version) -> _Load:
+        future: Future[Lease] = Future()
+        future.set_running_or_notify_cancel()  # one of those who wait must not cancel it for all
+        load = self._loading[version.manifest_digest] = _Load(version=version, future=future, began_s=time.monotonic())
+        return load
 
     def _begin(self, load: _Load) -> None:
         adapter = self._host.find(load.version.manifest_digest)

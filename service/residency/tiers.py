@@ -70,8 +70,7 @@ class Residency:
 
     def prefetch(self, version: Version) -> None:
         """Begin to load what will be wanted soon. Nothing where it is there, on its way, or failed just now."""
-        if version.manifest_digest not in self.device:
-            self.loading.want(version)
+        self.loading.prefetch(version)
 
     def close(self) -> None:
         self.loading.close()
