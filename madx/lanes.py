@@ -1,4 +1,4 @@
-"""Lanes: one batch on the cores of a CPU as several smaller ones, each on a thread of its own.
+"""Lanes: one batch on the cores of a CPU as several smaller ones, side by side on a thread each.
 
 A forward is hundreds of short operations. Spread over the cores one by one, each ends in a wait for the slowest core,
 which is long where another process has taken one; lanes wait for each other once a batch.
@@ -14,7 +14,9 @@ from .forward import Row, infer
 from .stack import Adapters
 
 _LARGEST_SHARE = 0.7
-"""Of a batch's tokens in one of two lanes. Beyond it, all cores on one operation at a time are faster."""
+"""Of two parts' tokens, in one of them. Beyond it, all cores on one operation at a time are faster."""
+_PART_TOKENS = 1024
+"""About as many are computed at once, so that what flows between layers stays in the processor's cache."""
 
 
 class Lanes:
@@ -29,7 +31,9 @@ class Lanes:
 
     def infer(self, backbone: Backbone, adapters: Adapters, rows: Sequence[Row]) -> list[torch.Tensor]:
         """As `forward.infer`, whatever the number of lanes."""
-        shares = split_rows(rows, self._cores)
+        total = sum(len(row.input_ids) for row in rows)
+        turns = -(-total // (self._cores * _PART_TOKENS))
+        shares = split_rows(rows, turns * self._cores)
         if len(shares) < 2:
             return infer(backbone, adapters, rows)
         parts = self._pool.map(lambda share: infer(backbone, adapters, [rows[index] for index in share]), shares)
@@ -42,22 +46,22 @@ class Lanes:
         self._pool.shutdown()
 
 
-def split_rows(rows: Sequence[Row], lanes: int) -> list[list[int]]:
-    """Indices of rows by lane: about equal in tokens, rows of one language together; one share if they do not divide.
+def split_rows(rows: Sequence[Row], parts: int) -> list[list[int]]:
+    """Indices of rows by part: about equal in tokens, rows of one language together; one part if they do not divide.
 
-    A cut may go through a language's rows, whose adapter then is read by two lanes.
+    A cut may go through a language's rows, whose adapter then is read for both parts.
     """
     order = sorted(range(len(rows)), key=lambda row: (rows[row].stack.language, rows[row].stack.task))
     total = sum(len(row.input_ids) for row in rows)
-    shares: list[list[int]] = [[] for _ in range(lanes)]
+    shares: list[list[int]] = [[] for _ in range(parts)]
     before = 0
-    tokens = [0] * lanes
+    tokens = [0] * parts
     for row in order:
         length = len(rows[row].input_ids)
-        lane = (2 * before + length) * lanes // (2 * total)  # where the row's middle falls
-        shares[lane].append(row)
-        tokens[lane] += length
+        part = (2 * before + length) * parts // (2 * total)  # where the row's middle falls
+        shares[part].append(row)
+        tokens[part] += length
         before += length
-    if max(tokens) * lanes > 2 * _LARGEST_SHARE * total:
+    if max(tokens) * parts > 2 * _LARGEST_SHARE * total:
         return [list(range(len(rows)))]
     return [share for share in shares if share]
