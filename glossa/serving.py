@@ -6,9 +6,12 @@ The app's lifespan is entered here and not by uvicorn, which would turn a domain
 import asyncio
 import contextlib
 import gc
+import math
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -21,6 +24,8 @@ from service.app import create_app
 from service.settings import Settings
 
 OnReady = Callable[[str], Awaitable[bool]]
+_CLOSING_S = 5.0
+_LOOKED_EVERY_S = 0.1
 
 
 class NoKeysYet(GlossaError):
@@ -80,15 +85,17 @@ def serve_until_stopped(settings: Settings, bound: socket.socket, on_ready: OnRe
 async def _serve(settings: Settings, bound: socket.socket, on_ready: OnReady) -> None:
     task = asyncio.current_task()
     assert task is not None
-    # uvicorn takes both signals while it runs, ends cleanly, and then raises them again for these handlers.
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, task.cancel)
     app = create_app(settings)
     async with app.router.lifespan_context(app), _running(app, bound) as (server, running):
+        # uvicorn takes both signals while it runs, ends cleanly, and raises them again; the loop hears of them besides.
+        loop.add_signal_handler(signal.SIGTERM, server.stop)
         _leave_libraries_alone()
         if await on_ready(address_of(bound)):
             await running
         else:
-            server.should_exit = True
+            server.stop()
 
 
 def _leave_libraries_alone() -> None:
@@ -100,19 +107,37 @@ def _leave_libraries_alone() -> None:
 
 
 class StoppingServer(uvicorn.Server):
-    """Says that it stops before it waits for its requests: an upload would wait for its client."""
+    """Before it closes its connections it tells that it stops, and answers what it has accepted.
+
+    Meanwhile it takes connections: who asks whether it is ready, or for an answer, is told to go elsewhere. An upload
+    would wait for its client, so it ends at once. A second Ctrl-C ends everything at once.
+    """
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
         self._app = app
 
+    def stop(self) -> None:
+        self.should_exit = True
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._app.state.server.intake.stop()
+        server = self._app.state.server
+        server.intake.stop()
+        until_s = time.monotonic() + server.settings.drain_s
+        await self._unless_forced(server.engine.drain(server.settings.drain_s))
+        # What is left are clients that are slow to take their answers.
+        self.config.timeout_graceful_shutdown = math.ceil(max(_CLOSING_S, until_s - time.monotonic()))
         await super().shutdown(sockets)
+
+    async def _unless_forced(self, draining: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(draining)
+        while not task.done() and not self.force_exit:
+            await asyncio.wait((task,), timeout=_LOOKED_EVERY_S)
+        task.cancel()
 
 
 @contextlib.asynccontextmanager
-async def _running(app: FastAPI, bound: socket.socket) -> AsyncIterator[tuple[uvicorn.Server, "asyncio.Task[None]"]]:
+async def _running(app: FastAPI, bound: socket.socket) -> AsyncIterator[tuple[StoppingServer, "asyncio.Task[None]"]]:
     config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False)
     server = StoppingServer(config, app)
     # From here on connections are taken; uvicorn answers them as soon as it runs.
@@ -121,7 +146,7 @@ async def _running(app: FastAPI, bound: socket.socket) -> AsyncIterator[tuple[uv
     try:
         yield server, running
     finally:
-        server.should_exit = True
+        server.stop()
         await running
 
 
