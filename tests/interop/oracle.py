@@ -23,8 +23,10 @@ from madx.adapterhub.names import HubNaming, from_hub
 from madx.bank import Bank
 from madx.config import AdapterConfig, HeadConfig
 from madx.forward import Row, hidden_states, infer
+from madx.linear import pack
 from madx.loading import load_backbone
 from madx.plan import BARE, RowStack, Slot
+from madx.precision import FLOAT32
 
 Family = Literal["bert", "roberta", "xlm-roberta"]
 Stacked = tuple[str, ...]
@@ -106,7 +108,7 @@ class Pair:
 
 
 class Oracle:
-    """`adapters` and ours on one backbone folder."""
+    """`adapters` and ours, packed as a server packs it, on one backbone folder."""
 
     def __init__(self, folder: Path, family: Family) -> None:
         self.family: Family = family
@@ -114,6 +116,7 @@ class Oracle:
         self.model: Any = AutoAdapterModel.from_pretrained(folder).eval()
         self._restore_decoder_bias()
         self.loaded = load_backbone(folder)
+        pack(self.loaded.backbone, FLOAT32)
         self.bank = Bank(self.loaded.config)
         self._seed = 100
 

@@ -7,19 +7,24 @@ import torch
 import transformers
 
 from madx.forward import hidden_states
+from madx.linear import pack
 from madx.loading import load_backbone
 from madx.plan import BARE
+from madx.precision import FLOAT32
 from tests.interop.oracle import MAX_TOKENS, Family, Oracle, assert_close, write_backbone
 
 FAMILIES: list[Family] = ["bert", "roberta", "xlm-roberta"]
 
 
+@pytest.mark.parametrize("served", [True, False], ids=["served", "trained"])
 @pytest.mark.parametrize("name", FAMILIES)
 @torch.no_grad()
-def test_packed_rows_of_random_lengths_equal_transformers(name: Family, tmp_path: Path) -> None:
+def test_packed_rows_of_random_lengths_equal_transformers(name: Family, served: bool, tmp_path: Path) -> None:
     folder = write_backbone(tmp_path, name)
     theirs = transformers.AutoModelForMaskedLM.from_pretrained(folder).eval()
     loaded = load_backbone(folder)
+    if served:
+        pack(loaded.backbone, FLOAT32)
     generator = torch.Generator().manual_seed(3)
     lengths = [1, MAX_TOKENS, *torch.randint(2, MAX_TOKENS, (14,), generator=generator).tolist()]
     rows = [torch.randint(5, 120, (length,), generator=generator).tolist() for length in lengths]
