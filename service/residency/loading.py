@@ -175,7 +175,8 @@ class Loading(Generic[_Staged]):
         self._metrics.loads.labels(result="failed", source="none").inc()
         refusal = self._failed.remember(
             load.version.manifest_digest,
-            f"{load.version.reference} cannot be loaded: {reason}",
+            load.version.reference,
+            reason,
             is_permanent=isinstance(error, GlossaError) and not isinstance(error, StoreUnavailable),
         )
         self._end(load)

@@ -18,6 +18,7 @@ _MOST_REMEMBERED = 4_096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Failure:
+    reference: str
     message: str
     wait_s: float
     until_s: float
@@ -31,12 +32,14 @@ class FailedLoads:
         self._lock = threading.Lock()
         self._failures: OrderedDict[Digest, _Failure] = OrderedDict()
 
-    def remember(self, digest: Digest, message: str, *, is_permanent: bool) -> AdapterLoadFailed:
+    def remember(self, digest: Digest, reference: str, reason: str, *, is_permanent: bool) -> AdapterLoadFailed:
         """`is_permanent` where another attempt finds the same bytes: then the wait is the longest from the start."""
         with self._lock:
             before = self._failures.pop(digest, None)
             wait_s = LONGEST_S if is_permanent else FIRST_S if before is None else min(2 * before.wait_s, LONGEST_S)
-            self._failures[digest] = _Failure(message=message, wait_s=wait_s, until_s=self._clock() + wait_s)
+            message = f"{reference} cannot be loaded: {reason}"
+            until_s = self._clock() + wait_s
+            self._failures[digest] = _Failure(reference=reference, message=message, wait_s=wait_s, until_s=until_s)
             if len(self._failures) > _MOST_REMEMBERED:
                 self._failures.popitem(last=False)
         return AdapterLoadFailed(message, retry_after_s=ceil(wait_s))
@@ -51,9 +54,15 @@ class FailedLoads:
             return AdapterLoadFailed(failure.message, retry_after_s=ceil(left_s))
 
     def forget(self, digest: Digest) -> None:
-        """It was loaded, or published again."""
+        """It was loaded."""
         with self._lock:
             self._failures.pop(digest, None)
+
+    def forget_named(self, reference: str) -> None:
+        """It was published again, which is how damaged weights are healed."""
+        with self._lock:
+            for digest in [digest for digest, failure in self._failures.items() if failure.reference == reference]:
+                del self._failures[digest]
 
     def __len__(self) -> int:
         """How many are refused now."""

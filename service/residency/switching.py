@@ -82,7 +82,7 @@ class Switching:
                 if event.action in ("version.deleted", "version.purged"):
                     self._forget(name, number)
                 elif event.action in ("version.published", "version.restored"):
-                    self._give_another_chance(name, number)
+                    self._residency.loading.failed.forget_named(event.subject)
 
     def tend(self) -> None:
         """Begin to load what references that are served have come to stand for, and try again what failed."""
@@ -113,13 +113,6 @@ class Switching:
         ]
         for question in gone:
             del self._served[question]
-
-    def _give_another_chance(self, name: str, number: str) -> None:
-        """Publishing again is how damaged weights are healed."""
-        for served in self._served.values():
-            coming = served.coming
-            if coming is not None and coming.name == name and str(coming.number) == number:
-                self._residency.loading.failed.forget(coming.manifest_digest)
 
     def _look_ahead(self, question: Question) -> None:
         try:
