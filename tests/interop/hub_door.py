@@ -67,7 +67,8 @@ class Door:
         finally:
             registry.close()
         adapter = from_safetensors(weights, version.manifest, self.oracle.loaded.config)
-        return Imported(version=version, slot=self.oracle.bank.add(self.oracle.bank.stage(adapter)), notes=said["notes"])
+        bank = self.oracle.bank
+        return Imported(version=version, slot=bank.add(bank.stage(adapter)), notes=said["notes"])
 
     def send_out(self, version: Version, kind: FileKind) -> Path:
         folder = self.new_folder()
