@@ -49,6 +49,13 @@ class Absolute:
 Figure = Ratio | Absolute
 
 
+def show(figures: Mapping[str, Figure]) -> None:
+    """A line each, for people."""
+    for key, figure in figures.items():
+        unit = "" if isinstance(figure, Ratio) else f" {figure.unit}"
+        print(f"{key}: {figure.value:.4g}{unit}")
+
+
 def cpu_flags() -> list[str]:
     """The processor's vector extensions, which decide most of what a CPU figure means; empty where unknown."""
     try:

@@ -23,7 +23,7 @@ from service.settings import Settings
 from .agreement import agreement, demo_agreement
 from .checkpoints import write_checkpoint
 from .comparing import hold_alone, hold_equal, hold_padded
-from .figures import MIN_ROUNDS, Absolute, Figure, Ratio, write_figures
+from .figures import MIN_ROUNDS, Absolute, Figure, show, write_figures
 from .peers.mixed import running_mixed
 from .peers.padded import Padded, load_padded
 from .peers.process import PEER_PYTHON
@@ -213,11 +213,6 @@ def measure(setting: Setting, only: Sequence[str] = KEYS) -> dict[str, Figure]:
             if set(keys) & set(only):
                 figures |= contest(setting, folder)
     return figures
-
-
-def show(figures: dict[str, Figure]) -> None:
-    for key, figure in figures.items():
-        print(f"{key}: {figure.value:.3f}" if isinstance(figure, Ratio) else f"{key}: {figure.value:.4g} {figure.unit}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -116,7 +116,7 @@ def start_peer(python: str, setting: Setting) -> Iterator[TrainingPeer]:
         "threads": setting.threads,
         "seed": SEED,
     }
-    with running_peer(python, PEER) as peer:
+    with running_peer([python, PEER]) as peer:
         found = peer.ask(request)["adapter_parameters"]
         ours = sum(parameter.numel() for parameter in Adapter(language_config(), None, shape).parameters())
         if found != ours:

@@ -90,7 +90,7 @@ def running_mixed(
         "threads": threads,
         "device": device,
     }
-    with running_peer(python, WORKER) as peer:
+    with running_peer([python, WORKER]) as peer:
         peer.ask(request)
         path.unlink()
         yield Mixed(peer=peer)

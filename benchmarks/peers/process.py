@@ -1,8 +1,8 @@
-"""A peer in a process of its own, in an environment with libraries that ours has not: a JSON line out, one back."""
+"""Another side in a process of its own, perhaps with libraries that we have not: a JSON line out, a JSON line back."""
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,11 @@ class Peer:
 
 
 @contextmanager
-def running_peer(python: str, script: Path) -> Iterator[Peer]:
-    """Ends the process on leaving."""
-    with subprocess.Popen([python, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+def running_peer(command: Sequence[str | Path], *, environment: Mapping[str, str] | None = None) -> Iterator[Peer]:
+    """With this process's environment, unless another one is given. Ends the process on leaving."""
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
         try:
             yield Peer(process)
         finally:

@@ -25,7 +25,7 @@ def crowd() -> Crowd:
         tasks=8,
         few=3,
         rounds=5,
-        tokens=600,
+        tokens=300,
         batch_tokens=128,
         seed=3,
     )
