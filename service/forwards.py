@@ -60,7 +60,7 @@ class Forwards:
         try:
             return list(zip(batch, self._forward(batch), strict=True))
         except torch.OutOfMemoryError as cause:
-            self._fit_into_memory()
+            self._fit_into_memory(sum(chosen.waiting.tokens for chosen in batch))
             error, parts = self._failed(cause), _halves(batch)
         except GlossaError as cause:
             error, parts = cause.with_traceback(None), _by_request(batch)  # its frames would hold the adapters' leases
@@ -122,13 +122,15 @@ class Forwards:
         _log.error("a forward failed: %s", where(cause))
         return InternalError("the server failed on this request; it may be tried again")
 
-    def _fit_into_memory(self) -> None:
-        """Once: a device that has still too little does not get it by ever smaller batches."""
+    def _fit_into_memory(self, tokens: int) -> None:
+        """So many were too many. Once: what a device has still too little for is not the batches' fault."""
         if self._is_halved:
             return
         self._is_halved = True
         self.limits = replace(
-            self.limits, tokens=max(1, self.limits.tokens // 2), masked=max(1, self.limits.masked // 2)
+            self.limits,
+            tokens=max(1, min(tokens, self.limits.tokens) // 2),
+            masked=max(1, self.limits.masked // 2),
         )
         _log.warning(
             "the device ran out of memory: batches hold at most %d tokens from now on; lower GLOSSA_BATCH_TOKENS or "

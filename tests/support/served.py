@@ -89,7 +89,7 @@ def make_home(folder: Path, *, masked_lm: bool = True) -> Home:
 class Forward:
     """The model's own forward, which a test can hold up or make fail once the engine has started.
 
-    `batches` has the row count of each.
+    `batches` has the row count of each; each takes one of `failures`, None for none, and `poison` fails every time.
     """
 
     real: Any = None
@@ -97,7 +97,8 @@ class Forward:
     batches: list[int] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
-    failures: list[BaseException] = field(default_factory=list)
+    failures: list[BaseException | None] = field(default_factory=list)
+    poison: tuple[int, ...] = ()
 
     def __call__(self, rows: Sequence[Row]) -> list[torch.Tensor]:
         if not self.is_watched:
@@ -106,8 +107,11 @@ class Forward:
         self.batches.append(len(rows))
         self.entered.release()
         assert self.gate.wait(PATIENCE_S)
-        if self.failures:
-            raise self.failures.pop(0)
+        failure = self.failures.pop(0) if self.failures else None
+        if failure is not None:
+            raise failure
+        if any(row.input_ids == self.poison for row in rows):
+            raise RuntimeError("poisoned")
         logits: list[torch.Tensor] = self.real(rows)
         return logits
 
@@ -141,6 +145,7 @@ class Rig:
     forward: Forward
     loads: Loads
     metrics: Metrics
+    model: Model  # its forward is the real one
 
     def ner(self, text: str, language: str | None = None) -> AskedRow:
         ids = self.home.loaded.tokenizer.row(self.home.loaded.tokenizer.encode(text))
@@ -178,8 +183,11 @@ async def running_engine(
     if not gated:
         forward.gate.set()
 
+    models: list[Model] = []
+
     def opened() -> Model:
         model = open_model(home.settings())
+        models.append(model)
         forward.real = model.infer
         return replace(model, infer=forward)
 
@@ -203,7 +211,7 @@ async def running_engine(
         await engine.start()
         forward.is_watched = True
         try:
-            yield Rig(home=home, engine=engine, forward=forward, loads=loads, metrics=metrics)
+            yield Rig(home=home, engine=engine, forward=forward, loads=loads, metrics=metrics, model=models[0])
         finally:
             forward.gate.set()
             loads.gate.set()

@@ -9,12 +9,22 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 from starlette.requests import ClientDisconnect, Request
 
 from madx.errors import GlossaError
 from registry.values import Version
+from service import forwards
 from service.engine import Engine, Limits
-from service.errors import AdapterLoadFailed, BodyTooLarge, Draining, InternalError, NotReady, QueueFull
+from service.errors import (
+    AdapterLoadFailed,
+    BodyTooLarge,
+    DeadlineExceeded,
+    Draining,
+    InternalError,
+    NotReady,
+    QueueFull,
+)
 from service.metrics import Metrics
 from service.model import Model, open_model
 from service.readout import Logits, Ranked
@@ -156,6 +166,67 @@ def test_a_forward_that_raises_once_fails_its_batch_alone(home: Home, caplog: py
     assert "what the user wrote" not in caplog.text
 
 
+def test_a_row_that_fails_its_batch_takes_no_neighbour_with_it(home: Home) -> None:
+    async def check(rig: Rig) -> None:
+        poison = rig.ner("kesho kesho kesho")
+        rig.forward.poison = poison.input_ids
+        blocker = rig.submit(rig.ner("leo"))
+        await rig.forward.running()
+        before, culprit = rig.submit(rig.ner(TEXT)), rig.submit(rig.ner("leo"), poison)
+        after = [rig.submit(rig.ner(TEXT)) for _ in range(5)]
+        rig.forward.gate.set()
+        await patiently(blocker)
+        assert isinstance(await error_of(culprit), InternalError)
+        neighbours = [await patiently(future) for future in (before, *after)]
+        alone = await rig.answer(rig.ner(TEXT))
+        assert all(same(neighbour, alone) for neighbour in neighbours)
+        assert rig.engine.is_ready
+        assert rig.metrics.value("glossa_queue_requests") == 0
+
+    run(home, check, gated=True)
+
+
+def test_an_adapter_too_large_beside_its_language_fails_its_own_request_only(home: Home) -> None:
+    sizes: list[int] = []
+
+    async def weigh(rig: Rig) -> None:
+        await rig.answer(rig.ner(TEXT, "en"))
+        sizes.extend(rig.engine.residency.device.sizes.values())
+
+    run(home, weigh)
+    assert len(sizes) == 2
+
+    async def check(rig: Rig) -> None:
+        blocker = rig.submit(rig.ner("leo"))
+        await rig.forward.running()
+        futures = rig.submit(rig.ner(TEXT, "en")), rig.submit(rig.ner(TEXT))
+        rig.forward.gate.set()
+        await patiently(blocker)
+        assert isinstance(await error_of(futures[0]), AdapterLoadFailed)
+        assert len((await patiently(futures[1])).answers) == 1
+
+    run(home, check, gated=True, adapter_bytes=sum(sizes) - 1)
+
+
+def test_a_device_that_runs_out_of_memory_gets_smaller_batches(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    async def check(rig: Rig) -> None:
+        blocker = rig.submit(rig.ner("leo"))
+        await rig.forward.running()
+        rig.forward.failures += [None, torch.OutOfMemoryError("what the user wrote")]
+        bulk = rig.submit(*[rig.ner(TEXT)] * 30)
+        rig.forward.gate.set()
+        await patiently(blocker)
+        assert len((await patiently(bulk)).answers) == 30
+        whole, *parts = rig.forward.batches[1:]
+        assert parts[:2] == [whole // 2, whole - whole // 2]
+        await rig.answer(*[rig.ner(TEXT)] * 30)
+        assert max(rig.forward.batches[4:]) <= (whole + 1) // 2
+
+    run(home, check, gated=True)
+    assert "the device ran out of memory" in caplog.text
+    assert "what the user wrote" not in caplog.text
+
+
 def test_all_requests_of_a_failed_batch_are_told_once_and_their_other_rows_never_run(home: Home) -> None:
     async def check(rig: Rig) -> None:
         blocker = rig.submit(rig.ner("leo"))
@@ -202,6 +273,121 @@ def test_shutdown_ends_the_running_batch_and_answers_what_waits(home: Home) -> N
         assert rig.metrics.value("glossa_queue_tokens") == 0
 
     run(home, check, gated=True)
+
+
+def test_a_drain_answers_what_was_accepted_and_refuses_the_rest(home: Home) -> None:
+    async def check(rig: Rig) -> None:
+        rig.loads.held.add("sw@1")
+        accepted = [rig.submit(rig.ner(TEXT)) for _ in range(30)] + [rig.submit(rig.ner(TEXT, "sw"))]
+        await rig.forward.running()
+        draining = asyncio.create_task(rig.engine.drain(PATIENCE_S))
+        await asyncio.sleep(0)
+        assert rig.engine.is_draining
+        assert not rig.engine.is_ready
+        assert rig.engine.is_alive
+        with pytest.raises(Draining):
+            rig.submit(rig.ner(TEXT))
+        with pytest.raises(Draining):
+            rig.engine.has_room("")
+        rig.forward.gate.set()
+        rig.loads.gate.set()
+        await asyncio.wait_for(draining, PATIENCE_S)
+        assert all(len(future.result().answers) == 1 for future in accepted)
+
+    run(home, check, gated=True)
+
+
+def test_a_drain_that_takes_too_long_tells_those_who_wait(home: Home) -> None:
+    async def check(rig: Rig) -> None:
+        running = rig.submit(rig.ner(TEXT))
+        await rig.forward.running()
+        queued = rig.submit(rig.ner(TEXT))
+        await rig.engine.drain(0.05)
+        assert isinstance(await error_of(running), Draining)
+        assert isinstance(await error_of(queued), Draining)
+        assert rig.metrics.value("glossa_queue_tokens") == 0
+        rig.forward.gate.set()
+
+    run(home, check, gated=True)
+
+
+def test_an_engine_with_nothing_to_do_is_drained_at_once(home: Home) -> None:
+    async def check(rig: Rig) -> None:
+        await asyncio.wait_for(rig.engine.drain(PATIENCE_S), PATIENCE_S / 4)
+        assert rig.engine.is_draining
+
+    run(home, check)
+
+
+def test_a_request_is_told_when_its_deadline_has_passed_and_never_computed(home: Home) -> None:
+    async def check(rig: Rig) -> None:
+        rig.loads.held.add("sw@1")
+        blocker = rig.submit(rig.ner("leo"))
+        await rig.forward.running()
+        queued, loading = (rig.submit(rig.ner(TEXT, language), within_s=0.05) for language in (None, "sw"))
+        assert isinstance(await error_of(queued), DeadlineExceeded)
+        assert isinstance(await error_of(loading), DeadlineExceeded)
+        assert isinstance(await error_of(rig.submit(rig.ner(TEXT), within_s=-1.0)), DeadlineExceeded)
+        assert not blocker.done()
+        rig.forward.gate.set()
+        await patiently(blocker)
+        await rig.answer(rig.ner("leo"))
+        assert rig.forward.batches == [1, 1]
+        assert rig.metrics.value("glossa_expired_requests_total") == 3
+        assert rig.metrics.value("glossa_queue_tokens") == 0
+
+    run(home, check, gated=True)
+
+
+def test_a_deadline_in_a_running_batch_takes_no_neighbour_with_it(home: Home) -> None:
+    async def check(rig: Rig) -> None:
+        short = rig.submit(rig.ner(TEXT), within_s=0.05)
+        await rig.forward.running()
+        long = rig.submit(rig.ner(TEXT))
+        assert isinstance(await error_of(short), DeadlineExceeded)
+        rig.forward.gate.set()
+        assert same(await patiently(long), await rig.answer(rig.ner(TEXT)))
+
+    run(home, check, gated=True)
+
+
+def test_a_key_that_floods_the_queue_delays_another_by_one_batch_only(home: Home) -> None:
+    async def check(rig: Rig) -> None:
+        blocker = rig.submit(rig.ner("leo"), key="flood")
+        await rig.forward.running()
+        flood = [rig.submit(*[rig.ner(TEXT)] * 16, key="flood") for _ in range(20)]
+        victim = rig.submit(rig.ner(TEXT), key="victim")
+        ran_at_most = 2  # the blocker's batch, and the next one
+
+        def victims_batch(_: Any) -> None:
+            rig.forward.gate.clear()  # the batch after it is held, so that the batches until then can be counted
+
+        victim.add_done_callback(victims_batch)
+        rig.forward.gate.set()
+        await patiently(blocker)
+        await patiently(victim)
+        assert len(rig.forward.batches) <= ran_at_most + 1
+        assert not all(future.done() for future in flood)
+        rig.forward.gate.set()
+        for future in flood:
+            await patiently(future)
+
+    run(home, check, gated=True)
+
+
+def test_a_small_request_is_not_kept_waiting_by_a_large_one_of_the_same_key(home: Home) -> None:
+    async def check(rig: Rig) -> None:
+        blocker = rig.submit(rig.ner("leo"))
+        await rig.forward.running()
+        row = rig.ner(TEXT)
+        bulk, small = rig.submit(*[row] * 300), rig.submit(row)
+        rig.forward.gate.set()
+        await patiently(blocker)
+        await patiently(small)
+        assert not bulk.done()
+        assert len((await patiently(bulk)).answers) == 300
+
+    run(home, check, gated=True, batch_tokens=64)
 
 
 def test_a_full_queue_refuses_at_once_and_takes_requests_again_later(home: Home) -> None:
@@ -307,6 +493,26 @@ def test_an_engine_that_is_stuck_turns_red_until_it_goes_on(home: Home) -> None:
         await until(lambda: rig.engine.is_alive)
 
     run(home, check, gated=True, stuck_after_s=1.5)
+
+
+def test_an_idle_engine_computes_now_and_then_and_turns_red_on_nonsense(
+    home: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(forwards, "PULSE_EVERY_S", 0.01)
+
+    async def check(rig: Rig) -> None:
+        weight = rig.model.loaded.backbone.word_embedding
+        sound = weight.clone()
+        with torch.inference_mode():
+            weight.fill_(float("nan"))
+        await until(lambda: not rig.engine.is_alive)
+        with torch.inference_mode():
+            weight.copy_(sound)
+        await until(lambda: rig.engine.is_ready)
+        assert len((await rig.answer(rig.ner(TEXT))).answers) == 1
+
+    run(home, check)
+    assert "the backbone's output is not finite" in caplog.text
 
 
 def test_left_out_layers_reach_the_forward(home: Home) -> None:
