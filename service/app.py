@@ -32,6 +32,7 @@ from .metrics import Metrics
 from .model import Model, open_model
 from .notes import note_of
 from .pools import pooled
+from .probes import probes_of
 from .problems import is_inside, problem_of, problem_response
 from .residency.pins import Pins, parse_pinned
 from .residency.reading import WeightsReader
@@ -142,6 +143,7 @@ async def _serving(settings: Settings, metrics: Metrics) -> AsyncIterator[Server
                         loaded=loaded,
                         engine=engine,
                         metrics=metrics,
+                        probes=probes_of(registry),
                         intake=Intake(at_once=settings.uploads_at_once),
                         downloads=Downloads(),
                         watcher=watcher,

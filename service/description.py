@@ -13,7 +13,7 @@ from .responses import Problem, problems
 
 _ALWAYS = ("internal",)
 _IN_THE_REGISTRY = ("invalid", "database_unavailable")
-_OPEN = ("health_live", "health_ready")
+_OPEN = ("health_live", "health_ready", "inference_live", "inference_ready")
 _WITH_A_KEY = ("no_key", "not_allowed", "rate_limited")
 _FRAMEWORK_SCHEMAS = ("HTTPValidationError", "ValidationError")
 _COMPONENTS = "#/components/schemas/"

@@ -1,6 +1,6 @@
 """What the server itself refuses or cannot do. `problems` gives each of these its HTTP status."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from madx.errors import GlossaError, InvalidInput
 
@@ -104,9 +104,13 @@ class PinsFull(GlossaError):
 
 
 class NotReady(GlossaError):
-    """The engine does not run (yet, or any more)."""
+    """The engine does not run (yet, or any more), or what it needs does not answer. `checks` has what was found."""
 
     code = "not_ready"
+
+    def __init__(self, message: str, *, checks: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.checks = checks
 
 
 class Draining(GlossaError):

@@ -140,7 +140,7 @@ def problem_content(error: GlossaError) -> dict[str, Any]:
         "detail": (detail := _shortened(_told(error))),
         "error": detail,  # the member that Hugging Face clients show to their users
     }
-    for member in ("field", "nearest", "candidates", "received_bytes", "revision"):
+    for member in ("field", "nearest", "candidates", "received_bytes", "revision", "checks"):
         value = getattr(error, member, None)
         if value is not None and value != ():
             content[member] = value

@@ -22,6 +22,7 @@ class Problem(BaseModel):
     candidates: list[str] | None = None
     received_bytes: int | None = None
     revision: int | None = None
+    checks: dict[str, str] | None = None
 
 
 def problems(*codes: str) -> dict[int | str, dict[str, Any]]:

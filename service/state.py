@@ -13,6 +13,7 @@ from .engine import Engine
 from .intake import Intake
 from .metrics import Metrics
 from .pools import Pools
+from .probes import Probes
 from .residency.switching import Switching
 from .resolutions import Resolutions
 from .resolve import Target
@@ -28,6 +29,7 @@ class Server:
     loaded: LoadedBackbone
     engine: Engine
     metrics: Metrics
+    probes: Probes
     pools: Pools
     resolutions: Resolutions
     switching: Switching

@@ -1,5 +1,6 @@
 """Whether the server lives, whether it can answer, and its figures."""
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -10,43 +11,84 @@ from ..access import Caller, requires
 from ..errors import NotReady
 from ..metrics import OPENMETRICS, TEXT
 from ..responses import problems
-from ..state import server_of
+from ..state import Server, server_of
 
-router = APIRouter()
+router = APIRouter(tags=["health"])
+_REFUSED = problems("not_ready")
 
 
-@router.get(
-    "/health/live",
-    operation_id="health_live",
-    summary="The engine's heartbeat",
-    tags=["health"],
-    responses=problems("not_ready"),
-)
+@router.get("/health/live", operation_id="health_live", summary="The engine's heartbeat", responses=_REFUSED)
 async def live(request: Request) -> dict[str, Any]:
-    if not server_of(request).engine.is_alive:
-        raise NotReady("the engine has died or is stuck; restart the server")
+    """503 where the engine has died or hangs; restarting the server is the cure."""
+    _check_live(server_of(request))
     return {"status": "live"}
 
 
-@router.get(
-    "/health/ready",
-    operation_id="health_ready",
-    summary="Whether requests are accepted",
-    tags=["health"],
-    responses=problems("not_ready"),
-)
+@router.get("/health/ready", operation_id="health_ready", summary="Whether requests are accepted", responses=_REFUSED)
 async def ready(request: Request) -> dict[str, Any]:
+    """503 where the engine does not accept requests or the database does not answer, with what was found in `checks`.
+
+    A store that does not answer is told of and no reason: adapters that are in memory go on answering.
+    """
     server = server_of(request)
-    if not server.engine.is_ready:
-        raise NotReady("the engine does not accept requests")
-    return {"status": "ready", "backbone": server.loaded.name, "fingerprint": server.loaded.fingerprint}
+    checks = await _check_ready(server)
+    return {
+        "status": "ready",
+        "backbone": server.loaded.name,
+        "fingerprint": server.loaded.fingerprint,
+        "checks": checks,
+    }
+
+
+@router.get(
+    "/v2/health/live",
+    operation_id="inference_live",
+    summary="The same, for the Open Inference Protocol",
+    responses=_REFUSED,
+)
+async def live_v2(request: Request) -> dict[str, bool]:
+    _check_live(server_of(request))
+    return {"live": True}
+
+
+@router.get(
+    "/v2/health/ready",
+    operation_id="inference_ready",
+    summary="The same, for the Open Inference Protocol",
+    responses=_REFUSED,
+)
+async def ready_v2(request: Request) -> dict[str, bool]:
+    await _check_ready(server_of(request))
+    return {"ready": True}
+
+
+def _check_live(server: Server) -> None:
+    """Raises `NotReady`."""
+    if not server.engine.is_alive:
+        raise NotReady("the engine has died or is stuck; restart the server")
+
+
+async def _check_ready(server: Server) -> dict[str, str]:
+    """What was found of each part. Raises `NotReady`."""
+    database, store = await asyncio.gather(server.probes.database.answers(), server.probes.store.answers())
+    engine = server.engine
+    state = "running" if engine.is_ready else "draining" if engine.is_draining else "dead"
+    checks = {"engine": state, "database": _told(database), "store": _told(store)}
+    if not engine.is_ready:
+        raise NotReady("the engine does not accept requests", checks=checks)
+    if not database:
+        raise NotReady("the registry's database does not answer", checks=checks)
+    return checks
+
+
+def _told(answers: bool) -> str:
+    return "answers" if answers else "silent"
 
 
 @router.get(
     "/metrics",
     operation_id="metrics",
     summary="Prometheus metrics",
-    tags=["health"],
     response_class=Response,
     responses={200: {"content": {media_type: {"schema": {"type": "string"}} for media_type in (TEXT, OPENMETRICS)}}},
 )

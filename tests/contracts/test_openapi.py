@@ -11,7 +11,7 @@ from service.problems import MEDIA_TYPE, PROBLEMS
 from service.settings import Settings
 
 Document = dict[str, Any]
-OPEN = {"health_live", "health_ready"}
+OPEN = {"health_live", "health_ready", "inference_live", "inference_ready"}
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
 

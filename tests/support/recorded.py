@@ -2,11 +2,14 @@
 
 import json
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from service.log_lines import JsonLines, TextLines
+
+_PATIENCE_S = 60
 
 
 class Recorder(logging.Handler):
@@ -25,6 +28,14 @@ class Recorder(logging.Handler):
 
     def of(self, logger: str) -> list[dict[str, Any]]:
         return [line for line in map(json.loads, self.lines) if line["logger"] == logger]
+
+    def wait_for(self, logger: str, count: int = 1) -> list[dict[str, Any]]:
+        """For lines that a server writes after its client has got the answer."""
+        until_s = time.monotonic() + _PATIENCE_S
+        while len(found := self.of(logger)) < count:
+            assert time.monotonic() < until_s, found
+            time.sleep(0.01)
+        return found
 
 
 @contextmanager

@@ -20,6 +20,8 @@ from tests.support.served import Home
 OPEN = {
     "/health/live",
     "/health/ready",
+    "/v2/health/live",
+    "/v2/health/ready",
     "/openapi.json",
     "/docs",
     "/docs/oauth2-redirect",

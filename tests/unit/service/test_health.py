@@ -16,7 +16,10 @@ from tests.support.served import Home
 def test_a_running_server_is_live_and_ready(home: Home, client: TestClient) -> None:
     assert client.get("/health/live").json() == {"status": "live"}
     ready = client.get("/health/ready").json()
-    assert ready == {"status": "ready", "backbone": "tiny", "fingerprint": home.loaded.fingerprint}
+    checks = {"engine": "running", "database": "answers", "store": "answers"}
+    assert ready == {"status": "ready", "backbone": "tiny", "fingerprint": home.loaded.fingerprint, "checks": checks}
+    assert client.get("/v2/health/live").json() == {"live": True}
+    assert client.get("/v2/health/ready").json() == {"ready": True}
 
 
 def test_health_turns_red_when_the_engine_has_ended(home: Home) -> None:
@@ -24,9 +27,10 @@ def test_health_turns_red_when_the_engine_has_ended(home: Home) -> None:
         server = client.app.state.server  # type: ignore[attr-defined]
         assert client.portal is not None
         client.portal.call(server.engine.stop)
-        for address in ("/health/live", "/health/ready"):
+        for address in ("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"):
             response = client.get(address)
             assert (response.status_code, response.json()["code"]) == (503, "not_ready")
+        assert response.json()["checks"] == {"engine": "draining", "database": "answers", "store": "answers"}
         response = client.post("/v1/predict/ner?language=sw", json={"inputs": "x"})
         assert (response.status_code, response.json()["code"]) == (503, "draining")
 
@@ -60,8 +64,8 @@ def test_metrics_count_what_happened_in_this_app_alone(home: Home, client: TestC
     assert value(f'glossa_requests_total{{code="",{route},status="200",task="ner"}}') == 1
     assert value(f'glossa_requests_total{{code="unknown_task",{route},status="404",task=""}}') == 1
     assert value("glossa_batch_rows_sum") == 2
-    assert value("glossa_resident_adapters") == 2
-    assert value('glossa_adapter_loads_total{result="ok"}') == 2
+    assert value('glossa_resident_adapters{tier="device"}') == 2
+    assert value('glossa_adapter_loads_total{result="ok",source="store"}') == 2
     assert value("glossa_queue_tokens") == 0
     assert "made-up" not in text
 
