@@ -1,0 +1,245 @@
+"""Adapters that come and go under load, and stores that lie, lose or hang: through a server on a port of its own."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from registry import aliases, versions
+from registry.registry import open_registry
+from registry.values import Version
+from tests.support import tiny
+from tests.support.live import LiveServer, serving
+from tests.support.served import PATIENCE_S, Home, make_home
+
+pytestmark = pytest.mark.faults
+
+TEXT = "Juma lives in Nairobi and works for Acme"
+ASKERS = 6
+Answer = list[dict[str, Any]]
+
+
+@dataclass(kw_only=True)
+class Asked:
+    """What came of many requests: status, the version that answered and its answer."""
+
+    answers: list[tuple[int, str, Answer]] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def made_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """Five versions of `ner`, each with labels of its own."""
+    home = make_home(tmp_path_factory.mktemp("faulty"))
+    for number in range(2, 6):
+        home.publish("ner", tiny.task_checkpoint(home.loaded, labels=labels_of(number), seed=10 * number))
+    return home
+
+
+@pytest.fixture
+def home(made_home: Home, tmp_path: Path) -> Home:
+    return made_home.copy(tmp_path / "home")
+
+
+def labels_of(number: int) -> tuple[str, ...]:
+    return ("O", *(f"{place}-V{number}{kind}" for kind in ("A", "B", "C") for place in ("B", "I")))
+
+
+def ask(client: httpx.Client, adapter: str, language: str | None = None) -> httpx.Response:
+    parameters: dict[str, Any] = {
+        "adapter": adapter,
+        "language_adapter": language,
+        "aggregation_strategy": "none",
+        "ignore_labels": [],
+    }
+    return client.post("/v1/predict/ner", json={"inputs": TEXT, "parameters": parameters})
+
+
+def labels_in(answer: Answer) -> list[str]:
+    return [entity["entity"] for entity in answer]
+
+
+def blob_of(home: Home, version: Version) -> Path:
+    digest = version.weights_digest
+    return home.folder / "blobs" / digest[:2] / digest[2:]
+
+
+@contextmanager
+def asking(server: LiveServer, *adapters: str) -> Iterator[Asked]:
+    """Many clients that ask all the time, while the block runs."""
+    asked, stopped = Asked(), threading.Event()
+
+    def loop(first: int) -> None:
+        with httpx.Client(base_url=server.address, timeout=PATIENCE_S) as client:
+            turn = first
+            while not stopped.is_set():
+                answer = ask(client, adapters[turn % len(adapters)])
+                asked.answers.append((answer.status_code, answer.headers.get("x-glossa-adapter", ""), answer.json()))
+                turn += 1
+
+    with ThreadPoolExecutor(ASKERS) as pool:
+        loops = [pool.submit(loop, number) for number in range(ASKERS)]
+        try:
+            yield asked
+        finally:
+            stopped.set()
+        for one in loops:
+            one.result()
+
+
+def expected(home: Home) -> dict[str, list[str]]:
+    """The labels that each version gives, asked alone on a server with room for all."""
+    with serving(home) as server, httpx.Client(base_url=server.address, timeout=PATIENCE_S) as client:
+        alone = {f"ner@{number}": labels_in(ask(client, f"ner@{number}").json()) for number in range(1, 6)}
+    assert len({tuple(labels) for labels in alone.values()}) == 5, "a mix-up must show"
+    return alone
+
+
+def size_of_one(home: Home) -> int:
+    with serving(home) as server, httpx.Client(base_url=server.address, timeout=PATIENCE_S) as client:
+        return int(client.post("/v1/adapters/ner:load", json={}).json()["size_bytes"])
+
+
+def test_slots_are_reused_under_load_and_every_answer_is_its_own_versions(home: Home) -> None:
+    """Room for two of five versions: adapters are evicted and come back all the time."""
+    alone = expected(home)
+    with serving(home, adapter_bytes=int(2.5 * size_of_one(home))) as server:
+        with asking(server, *alone) as asked:
+            time.sleep(2)
+        metrics = httpx.get(f"{server.address}/metrics").text
+    assert len(asked.answers) > 4 * ASKERS
+    assert {status for status, _, _ in asked.answers} == {200}
+    assert [version for _, version, answer in asked.answers if labels_in(answer) != alone[version]] == []
+    evictions = next(line for line in metrics.splitlines() if line.startswith("glossa_evictions_total{"))
+    assert float(evictions.split()[-1]) >= 3
+
+
+def test_an_alias_that_moves_under_load_fails_and_mixes_up_nothing(home: Home) -> None:
+    alone = expected(home)
+    with home.registry() as registry:
+        aliases.move_alias(registry, "ner", "production", 1)
+    with serving(home, adapter_bytes=int(2.5 * size_of_one(home))) as server:
+        other = open_registry(home.folder)
+        with asking(server, "ner@production", "ner") as asked, httpx.Client(base_url=server.address) as client:
+            for turn, number in enumerate((2, 3, 4, 5, 1) * 3):
+                if turn % 2:
+                    aliases.move_alias(other, "ner", "production", number)
+                else:
+                    moved = client.put(
+                        "/v1/adapters/ner/aliases/production", json={"version": number}, headers={"if-match": "*"}
+                    )
+                    assert moved.status_code == 200
+                time.sleep(0.1)
+            until_s = time.monotonic() + PATIENCE_S
+            while ask(client, "ner@production").headers["x-glossa-adapter"] != "ner@1":
+                assert time.monotonic() < until_s
+                time.sleep(0.02)
+        other.close()
+    assert {status for status, _, _ in asked.answers} == {200}
+    assert [version for _, version, answer in asked.answers if labels_in(answer) != alone[version]] == []
+    assert len({version for _, version, _ in asked.answers}) >= 3
+
+
+def test_the_old_version_answers_while_the_new_one_cannot_be_loaded(home: Home) -> None:
+    with home.registry() as registry:
+        aliases.move_alias(registry, "ner", "production", 1)
+    version = version_numbered(home, 2)
+    blob = blob_of(home, version)
+    content = blob.read_bytes()
+    blob.unlink()
+    with serving(home) as server, httpx.Client(base_url=server.address, timeout=PATIENCE_S) as client:
+        assert ask(client, "ner").headers["x-glossa-adapter"] == "ner@1"
+        client.put("/v1/adapters/ner/aliases/production", json={"version": 2}, headers={"if-match": "*"})
+        for _ in range(3):
+            answer = ask(client, "ner")
+            assert (answer.status_code, answer.headers["x-glossa-adapter"]) == (200, "ner@1")
+        assert ask(client, "ner@2").status_code == 424, "what is named by its number is not redirected"
+        blob.write_bytes(content)
+        client.put("/v1/adapters/ner/aliases/production", json={"version": 1}, headers={"if-match": "*"})
+        client.delete("/v1/adapters/ner/versions/2")
+        client.post("/v1/adapters/ner/versions/2/restore")
+        client.put("/v1/adapters/ner/aliases/production", json={"version": 2}, headers={"if-match": "*"})
+        until_s = time.monotonic() + PATIENCE_S
+        while (answer := ask(client, "ner")).headers["x-glossa-adapter"] != "ner@2":
+            assert answer.status_code == 200
+            assert time.monotonic() < until_s
+            time.sleep(0.02)
+
+
+def test_a_version_that_is_deleted_stops_answering_before_the_next_has_come(home: Home) -> None:
+    with home.registry() as registry:
+        aliases.move_alias(registry, "ner", "production", 1)
+    blob_of(home, version_numbered(home, 2)).unlink()
+    with serving(home) as server, httpx.Client(base_url=server.address, timeout=PATIENCE_S) as client:
+        assert ask(client, "ner").headers["x-glossa-adapter"] == "ner@1"
+        client.put("/v1/adapters/ner/aliases/production", json={"version": 2}, headers={"if-match": "*"})
+        assert ask(client, "ner").headers["x-glossa-adapter"] == "ner@1"
+        assert client.delete("/v1/adapters/ner/versions/1").status_code == 204
+        assert ask(client, "ner").json()["code"] == "adapter_load_failed"
+
+
+def test_a_damaged_blob_gives_424_and_never_an_answer(home: Home) -> None:
+    blob = blob_of(home, version_numbered(home, 3))
+    content = bytearray(blob.read_bytes())
+    content[-10] ^= 1
+    blob.write_bytes(content)
+    with serving(home) as server, httpx.Client(base_url=server.address, timeout=PATIENCE_S) as client:
+        for _ in range(3):
+            answer = ask(client, "ner@3")
+            assert (answer.status_code, answer.json()["code"]) == (424, "adapter_load_failed")
+            assert int(answer.headers["retry-after"]) >= 1
+            assert str(home.folder) not in answer.text
+        assert ask(client, "ner@2").status_code == 200
+        metrics = httpx.get(f"{server.address}/metrics").text
+    assert 'glossa_adapter_loads_total{result="failed",source="none"} 1.0' in metrics
+    assert 'glossa_adapter_lookups_total{found="failed"} 2.0' in metrics
+
+
+def test_a_store_that_cannot_be_read_is_not_described_to_clients(home: Home) -> None:
+    blob = blob_of(home, version_numbered(home, 3))
+    blob.unlink()
+    blob.mkdir()
+    with serving(home) as server, httpx.Client(base_url=server.address, timeout=PATIENCE_S) as client:
+        answer = ask(client, "ner@3")
+    assert (answer.status_code, answer.json()["code"]) == (424, "adapter_load_failed")
+    assert str(home.folder) not in answer.text
+    assert "directory" not in answer.text
+
+
+def test_a_store_that_hangs_costs_only_the_requests_that_need_it(home: Home) -> None:
+    """Blobs that block whoever opens them; more of them than fetches may run at once."""
+    hanging = [blob_of(home, version_numbered(home, number)) for number in (2, 3, 4)]
+    for blob in hanging:
+        blob.unlink()
+        os.mkfifo(blob)
+    try:
+        with (
+            serving(home, fetches=1, deadline_s=4.0, load_timeout_s=60.0) as server,
+            ThreadPoolExecutor(4) as pool,
+            httpx.Client(base_url=server.address, timeout=PATIENCE_S) as client,
+        ):
+            assert ask(client, "ner@1").status_code == 200
+            stuck = [pool.submit(ask, client, f"ner@{number}") for number in (2, 3, 4)]
+            cold = pool.submit(ask, client, "ner@5", "en@1")
+            for _ in range(10):
+                assert ask(client, "ner@1").status_code == 200
+                assert not any(one.done() for one in stuck)
+            assert cold.result().status_code == 200
+            for one in stuck:
+                assert (one.result().status_code, one.result().json()["code"]) == (504, "deadline_exceeded")
+            assert ask(client, "ner@1").status_code == 200
+    finally:
+        for blob in hanging:
+            os.close(os.open(blob, os.O_RDWR | os.O_NONBLOCK))
+
+
+def version_numbered(home: Home, number: int) -> Version:
+    with home.registry() as registry:
+        return versions.get_version(registry, "ner", number)
