@@ -66,7 +66,7 @@ class Barrier:
         try:
             await self._app(scope, receive, send_marked)
         except ClientDisconnect:
-            pass
+            self._metrics.disconnects.inc()
         except Exception as error:  # noqa: BLE001 - the client gets a problem, the log the place, nobody the text
             _log.error("a request failed: %s", where(error))
             note.code = InternalError.code
@@ -81,8 +81,6 @@ class Barrier:
         asked = scope.get("path_params", {}).get("task")
         task = asked if asked in READERS else ""
         self._metrics.count_request(note, route=route, task=task, status=status, seconds=seconds)
-        if status == _CLIENT_CLOSED:
-            self._metrics.disconnects.inc()
         level = logging.WARNING if status >= 500 else logging.INFO
         if (self._access_log or status >= 500) and _requests.isEnabledFor(level):
             method = scope["method"] if scope["method"] in _METHODS else "unknown"

@@ -51,7 +51,9 @@ class Metrics:
             registry=registry,
         )
         self.requests_in_flight = Gauge("glossa_requests_in_flight", "Requests that run.", registry=registry)
-        self.disconnects = Counter("glossa_disconnects", "Clients that left before their answer.", registry=registry)
+        self.disconnects = Counter(
+            "glossa_disconnects", "Clients that left before their answer ended.", registry=registry
+        )
         self.request_seconds = Histogram(
             "glossa_request_seconds", "From arrival to answer.", ("route", "task"), buckets=_SECONDS, registry=registry
         )

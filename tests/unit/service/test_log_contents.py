@@ -91,6 +91,16 @@ def test_answers(client: httpx.Client, recorder: Recorder, secret: str) -> None:
     check(recorder, secret.lower())
 
 
+def test_answers_line_by_line(client: httpx.Client, recorder: Recorder) -> None:
+    lines = [{"inputs": TEXT}, {"inputs": TEXT, "parameters": {"adapter": TEXT}}, {TEXT: TEXT}]
+    content = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    kind = {"content-type": "application/x-ndjson", "accept": "application/x-ndjson"}
+    answer = client.post(f"{NER}?language=sw", content=content, headers=kind)
+    assert ["problem" in line for line in answer.text.splitlines()] == [False, True, True]
+    recorder.wait_for("glossa.requests")
+    check(recorder)
+
+
 def test_refusals(client: httpx.Client, recorder: Recorder) -> None:
     refused = [
         ask(client, language=TEXT),
@@ -145,6 +155,7 @@ def test_a_client_that_leaves(client: httpx.Client, recorder: Recorder, live: Li
         forward.gate.set()
         assert after.result().status_code == 200
     assert sorted(line["status"] for line in recorder.wait_for("glossa.requests", 2)) == [200, 499]
+    assert live.app.state.server.metrics.value("glossa_disconnects_total") == 1
     check(recorder)
 
 
