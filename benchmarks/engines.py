@@ -36,8 +36,8 @@ async def running_server(world: World, **given: Any) -> AsyncIterator[Server]:
 
 @asynccontextmanager
 async def engine_of(settings: Mapping[str, Any]) -> AsyncIterator[Server]:
-    """A server that nobody reaches but through its engine: no keys are asked for. Stops it on leaving."""
-    fields: dict[str, Any] = {"keys": "off", "deadline_s": PATIENCE_S} | dict(settings)
+    """A server that nobody reaches but through its engine, which takes as much as it is given. Stops it on leaving."""
+    fields: dict[str, Any] = {"keys": "off", "deadline_s": PATIENCE_S, "queue_s": PATIENCE_S} | dict(settings)
     app = create_app(Settings(**fields))
     async with app.router.lifespan_context(app):
         server = app.state.server

@@ -36,7 +36,7 @@ from .traffic import MOST_TOKENS, Ask, asks, take
 SEED = 23
 LOWER = ("auto", "int8")
 DEFAULT_BATCH_TOKENS: int = Settings.model_fields["batch_tokens"].default
-ROUNDS = 7
+ROUNDS = 5
 TOKENS = 2 * DEFAULT_BATCH_TOKENS
 
 
@@ -126,7 +126,7 @@ def padding(setting: Setting, folder: Path) -> dict[str, Figure]:
     ours: dict[str, Side] = {
         f"{tokens} tokens": Ours(served=served, stack_of=bare, batch_tokens=tokens) for tokens in budgets
     }
-    theirs: dict[str, Side] = {f"{rows} rows": Padded(model=model, batch_rows=rows) for rows in (1, 4, 8, 16, 32, 64)}
+    theirs: dict[str, Side] = {f"{rows} rows": Padded(model=model, batch_rows=rows) for rows in (4, 8, 16, 32)}
     trial = take(stream, setting.tokens // 2)
     sides = {"bare": ours[fastest(ours, trial)], "transformers": theirs[fastest(theirs, trial)]}
     speeds = races(sides, setting.rows(stream))
@@ -149,7 +149,7 @@ def mixed(setting: Setting, folder: Path) -> dict[str, Figure]:
         threads=setting.threads,
         device=setting.device,
     ) as peer:
-        chosen = peer.choose(take(stream, setting.tokens))
+        chosen = peer.choose(take(stream, setting.tokens // 2))
         print(f"AdapterHub goes per {chosen['per']}, {chosen['rows_at_once']} rows: {chosen['tried']}", file=sys.stderr)
         exact = open_served(folder, adapters, device=setting.device, dtype="float32")
         sample = take(stream, setting.tokens // 4)

@@ -22,7 +22,6 @@ from adapters import AdapterSetup, AutoAdapterModel, SeqBnConfig, SeqBnInvConfig
 from adapters.composition import BatchSplit, Stack
 from safetensors.torch import load_file
 
-ROWS_AT_ONCE = (4, 8, 16, 32, 64)
 Row = dict[str, Any]
 """`ids` with special tokens, `language` and `task` as ranks."""
 
@@ -35,7 +34,7 @@ class Way:
     rows_at_once: int
 
 
-WAYS = [Way(per, rows) for per in ("stack", "language") for rows in ROWS_AT_ONCE]
+WAYS = [Way("stack", 8), Way("stack", 32), *(Way("language", rows) for rows in (8, 16, 32, 64))]
 
 
 def build_model(request: dict[str, Any]) -> Any:
