@@ -5,7 +5,7 @@ with Client("http://127.0.0.1:8000") as client:
     client.catalogue.set_alias("sw-mlm", "production", 3)
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,19 +19,11 @@ from .catalogue_client import CatalogueClient
 from .connection import TIMEOUT_S, ClientError, Connection, Json, json_of, path_of
 from .downloads_client import DownloadsClient
 from .folders import fill_folder, read_folder
+from .patience import OnWait, Patience
+from .predictions_client import Answer, Input, predict_many
 from .uploads_client import UploadsClient
 
 __all__ = ["Answer", "Client", "ClientError", "Json"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What a prediction brought: the task's own content, which versions ran, and the server's time."""
-
-    content: Json
-    adapter: str | None
-    language_adapter: str | None
-    total_ms: float | None
 
 
 class Client:
@@ -83,6 +75,16 @@ class Client:
             language_adapter=response.headers.get("x-glossa-language-adapter"),
             total_ms=None if took is None else float(took),
         )
+
+    def predict_many(
+        self, task: str, inputs: Iterable[Input], *, on_wait: OnWait | None = None, **parameters: Json
+    ) -> Iterator[Answer | ClientError]:
+        """An answer to each of any number of texts, in their order, as they are done; `inputs` is read as it goes.
+
+        `parameters` are those of all texts. A text that cannot be answered gives its `ClientError`, and the others
+        theirs. Lost connections and a server that is restarted meanwhile are waited for: `on_wait` is told.
+        """
+        return predict_many(self.connection, task, inputs, parameters, Patience(on_wait=on_wait))
 
     def adapters(self) -> list[dict[str, Json]]:
         """Every adapter that the server knows, each with its newest live version. `catalogue` has more ways to ask."""

@@ -135,9 +135,14 @@ class Connection:
                 return
 
     @contextmanager
-    def stream(self, path: str, *, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+    def stream(
+        self, path: str, *, headers: Mapping[str, str], method: str = "GET", content: bytes | None = None
+    ) -> Iterator[httpx.Response]:
         """An answer whose body has not been read yet. Raises `ClientError`, also for what goes wrong in the block."""
-        with _translated(self.address), self._http.stream("GET", path, headers=headers) as response:
+        with (
+            _translated(self.address),
+            self._http.stream(method, path, headers=headers, content=content) as response,
+        ):
             if not response.is_success:
                 response.read()
             self._check(response)

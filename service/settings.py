@@ -47,14 +47,14 @@ class Settings(BaseSettings):
     )
     requests_per_minute: int = Field(default=6_000, ge=0, description="requests with one key; 0: no limit")
     max_body_bytes: int = Field(default=8 * _MIB, gt=0, description="bytes of one request's body, uploads apart")
-    max_upload_bytes: int = Field(default=1024 * _MIB, gt=0, description="bytes of one upload, or of one form")
+    max_upload_bytes: int = Field(default=1024 * _MIB, gt=0, description="bytes of one upload, of one form, or of one stream of lines")
     upload_idle_s: float = Field(default=60.0, gt=0, description="seconds without a byte after which an upload ends")
     upload_ttl_s: float = Field(
         default=86_400.0, gt=0, description="seconds that a resumable upload is kept after its last piece"
     )
     uploads_at_once: int = Field(default=16, gt=0, description="uploads that run at once; beyond: 429")
     uploads_per_key: int = Field(default=32, gt=0, description="resumable uploads that one key may have open")
-    max_inputs: int = Field(default=256, gt=0, description="texts in one request")
+    max_inputs: int = Field(default=256, gt=0, description="texts in one request that is JSON as a whole")
     max_text_characters: int = Field(default=100_000, gt=0, description="Unicode code points of one text")
     queue_tokens: int = Field(default=262_144, gt=0, description="tokens accepted and not answered yet; beyond: 429")
     queue_s: float = Field(default=10.0, gt=0, description="seconds of work accepted and not done yet; beyond: 429")

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import httpx
 import pytest
 from starlette.testclient import TestClient
 
@@ -26,7 +25,7 @@ def line_of(text: object, **parameters: object) -> bytes:
     return json.dumps({"inputs": text, "parameters": parameters}, ensure_ascii=False).encode() + b"\n"
 
 
-def answers(response: httpx.Response) -> list[Any]:
+def answers(response: Any) -> list[Any]:
     assert response.status_code == 200, response.text
     assert response.headers["content-type"] == "application/x-ndjson"
     return [json.loads(line) for line in response.content.split(b"\n") if line]
