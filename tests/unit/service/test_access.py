@@ -164,6 +164,7 @@ WRITES: dict[tuple[str, str], tuple[str, dict[str, object]]] = {
     ),
     ("PUT", "/v1/adapters/{name}/aliases/{alias}"): ("/v1/adapters/NAME/aliases/canary", {"version": 1}),
     ("DELETE", "/v1/adapters/{name}/aliases/{alias}"): ("/v1/adapters/NAME/aliases/canary", {}),
+    ("POST", "/v1/adapters/{name}:load"): ("/v1/adapters/NAME:load", {"version": 1, "pin": True}),
     ("PUT", "/v1/defaults/{kind}/{key}"): ("/v1/defaults/language/en", {"reference": "NAME"}),
 }
 """Each write on a name, with a body that it takes."""
