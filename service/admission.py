@@ -37,8 +37,7 @@ class Admission:
         """A batch holds at most `batch_tokens`, and `batch_masked` positions that the masked-LM head reads."""
         self._costs = costs
         self._largest = queue_tokens
-        self._capacity = max(1.0, min(queue_tokens, queue_s / costs.seconds_per_token))
-        self._crumb = min(_CRUMB_TOKENS, self._capacity / 16)
+        self._queue_s = queue_s
         self._batch_tokens = batch_tokens
         self._batch_masked = batch_masked
         self._metrics = metrics
@@ -47,14 +46,16 @@ class Admission:
         self._requests = 0
         self._ran_tokens = 1.0
         self._ran_s = costs.seconds_per_token
+        self._capacity = self._computed_in(queue_s)
 
-    @property
-    def capacity(self) -> float:
-        return self._capacity
+    def _computed_in(self, seconds: float) -> float:
+        """At the calibrated rate, or the measured one where that is higher: small batches are slow for their size."""
+        rate = max(1 / self._costs.seconds_per_token, self._ran_tokens / self._ran_s)
+        return max(1.0, min(self._largest, seconds * rate))
 
     def check_room(self, key: str) -> None:
         """Raises `QueueFull` where hardly any request of `key` would be admitted now."""
-        self._check_fits(self._crumb, key)
+        self._check_fits(min(_CRUMB_TOKENS, self._capacity / 16), key)
 
     def admit(self, rows: Sequence[AskedRow], key: str) -> float:
         """A request's cost, now counted for `key`. Raises `BodyTooLarge` or `QueueFull`."""
@@ -80,9 +81,10 @@ class Admission:
             del self._held[key]
 
     def ran(self, cost: float, seconds: float) -> None:
-        """A batch has run; from this the time in Retry-After is told."""
+        """A batch has run: how much may wait, and for how long."""
         self._ran_tokens = _MEMORY * self._ran_tokens + cost
         self._ran_s = _MEMORY * self._ran_s + seconds
+        self._capacity = self._computed_in(self._queue_s)
 
     def _check_sizes(self, rows: Sequence[AskedRow]) -> None:
         longest, masked = max(len(row.input_ids) for row in rows), max(row.masked for row in rows)

@@ -12,6 +12,8 @@ from madx.manifest import Digest
 
 LOOKAHEAD = 2
 """So many batches' worth of rows are looked at."""
+_FULL = 0.6
+_STEP = 1.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,10 @@ class Costs:
     def of_row(self, tokens: int, masked: int) -> float:
         return tokens + self.attention * tokens * tokens + self.masked * masked
 
+    def within(self, seconds: float) -> float:
+        """What a batch of `seconds` may cost: at least what half of the time is enough for."""
+        return max(1.0, max(seconds - self.fixed_s, seconds / 2) / self.seconds_per_token)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchLimits:
@@ -43,6 +49,16 @@ class BatchLimits:
     masked: int
     size_bytes: int
     cost: float
+
+
+def paced(cost_limit: float, *, cost: float, seconds: float, within_s: float) -> float:
+    """The next batches' cost after one of `cost` took `seconds`: a step towards what `within_s` is enough for.
+
+    The machine may have been slower when it was calibrated than it is now, or faster. A small batch tells nothing.
+    """
+    if cost < _FULL * cost_limit:
+        return cost_limit
+    return max(1.0, cost_limit * min(max(within_s / max(seconds, 1e-9), 1 / _STEP), _STEP))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

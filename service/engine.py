@@ -263,13 +263,15 @@ class Engine:
             tokens=self._limits.batch_tokens,
             masked=max(1, _LOGITS_BYTES // (4 * model.loaded.config.vocab_size)),
             size_bytes=residency.device.limit_bytes,
-            cost=cost_within(self._limits.batch_s, costs),
+            cost=costs.within(self._limits.batch_s),
         )
         return _Opened(model=model, residency=residency, costs=costs, limits=limits)
 
     def _turns(self, opened: _Opened) -> Turns:
         adapters = opened.residency.device
-        self._forwards = Forwards(opened.model, adapters, limits=opened.limits, metrics=self._metrics)
+        self._forwards = Forwards(
+            opened.model, adapters, limits=opened.limits, batch_s=self._limits.batch_s, metrics=self._metrics
+        )
         return Turns(self._forwards, adapters, self._inbox, costs=opened.costs, tell=self._tell, metrics=self._metrics)
 
     def _report(self, costs: Costs) -> None:
@@ -296,8 +298,3 @@ class Engine:
 
 def _shutting_down() -> Draining:
     return Draining("the server is shutting down; ask another one")
-
-
-def cost_within(seconds: float, costs: Costs) -> float:
-    """What a batch of `seconds` may cost, in tokens: at least what half of the time is enough for."""
-    return max(1.0, max(seconds - costs.fixed_s, seconds / 2) / costs.seconds_per_token)

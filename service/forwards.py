@@ -16,7 +16,7 @@ from madx.errors import GlossaError
 from madx.forward import hidden_states
 from madx.plan import BARE
 
-from .batching import BatchLimits, Waiting
+from .batching import BatchLimits, Waiting, paced
 from .errors import InternalError
 from .logs import where
 from .metrics import Metrics
@@ -44,10 +44,20 @@ Outcome = RowAnswer | GlossaError
 class Forwards:
     """`beat_s`, when the device thread last went on, and `is_sound` are read by other threads too."""
 
-    def __init__(self, model: Model, adapters: DeviceMemory[Staged], *, limits: BatchLimits, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        model: Model,
+        adapters: DeviceMemory[Staged],
+        *,
+        limits: BatchLimits,
+        batch_s: float,
+        metrics: Metrics,
+    ) -> None:
+        """`limits` are those to begin with; a batch should take `batch_s`."""
         self._model = model
         self._adapters = adapters
         self._metrics = metrics
+        self._batch_s = batch_s
         self._is_halved = False
         self._worked_s = time.monotonic()  # when a forward last gave an answer
         self.limits = limits
@@ -113,6 +123,9 @@ class Forwards:
         seconds = self.beat_s - started_s
         self._metrics.batch_seconds.observe(seconds)
         self._worked_s, self.is_sound = self.beat_s, True
+        cost = sum(chosen.waiting.cost for chosen in batch)
+        paced_cost = paced(self.limits.cost, cost=cost, seconds=seconds, within_s=self._batch_s)
+        self.limits = replace(self.limits, cost=paced_cost)
         for work in {chosen.work for chosen in batch}:
             work.ran(started_s, seconds)
         return answers

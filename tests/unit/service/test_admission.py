@@ -55,6 +55,15 @@ def test_the_queue_holds_no_more_than_is_computed_in_its_time() -> None:
     assert fill(admission(queue_s=0.5), "", 10) == 5
 
 
+def test_a_machine_that_turns_out_faster_has_a_longer_queue() -> None:
+    queue = admission(queue_s=0.5)
+    queue.ran(cost=1.0, seconds=10.0)
+    assert fill(queue, "", 10) == 5
+    for _ in range(50):
+        queue.ran(cost=200.0, seconds=1.0)
+    assert 4 <= fill(queue, "", 10) <= 5
+
+
 def test_what_is_released_makes_room() -> None:
     queue = admission(queue_tokens=100)
     cost = queue.admit([row(50), row(50)], "")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from madx.manifest import Digest, digest_of
-from service.batching import BatchLimits, Costs, Waiting, choose
+from service.batching import BatchLimits, Costs, Waiting, choose, paced
 
 A, B, C, D, E = (digest_of(name) for name in (b"a", b"b", b"c", b"d", b"e"))
 SIZES = {A: 10, B: 10, C: 10, D: 1, E: 2}
@@ -80,6 +80,30 @@ def test_what_a_row_costs() -> None:
     costs = Costs(seconds_per_token=1.0, attention=0.01, masked=2.0)
     assert costs.of_row(10, 0) == 10 + 1
     assert costs.of_row(10, 3) == 10 + 1 + 6
+
+
+def test_what_a_batch_may_cost() -> None:
+    assert Costs(seconds_per_token=1e-3, fixed_s=0.05).within(0.25) == 200.0
+    assert Costs(seconds_per_token=1e-3, fixed_s=1.0).within(0.25) == 125.0
+    assert Costs(seconds_per_token=10.0).within(0.25) == 1.0
+
+
+def test_batches_come_to_take_as_long_as_they_should() -> None:
+    """On a machine that begins a batch in 0.05 s and then computes a token in a millisecond."""
+
+    def settled(cost: float) -> float:
+        for _ in range(40):
+            cost = paced(cost, cost=cost, seconds=0.05 + cost * 1e-3, within_s=0.25)
+        return cost
+
+    assert round(settled(10.0)) == 200
+    assert round(settled(10_000.0)) == 200
+
+
+def test_one_slow_batch_changes_little_and_a_small_one_nothing() -> None:
+    assert paced(200.0, cost=200.0, seconds=60.0, within_s=0.25) == 160.0
+    assert paced(200.0, cost=200.0, seconds=0.0, within_s=0.25) == 250.0
+    assert paced(200.0, cost=100.0, seconds=60.0, within_s=0.25) == 200.0
 
 
 ROWS = st.lists(

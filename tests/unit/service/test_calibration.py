@@ -15,7 +15,7 @@ SECONDS = st.floats(1e-6, 100.0)
 
 
 def made(*, fixed_s: float, token_s: float, language: float, task: float, masked: float) -> Timings:
-    """What a machine with exactly these costs would take: 4 rows of 8 or of 40 tokens, 2 masks in each row."""
+    """What a machine with exactly these costs would take: 4 rows of 8 or of 40 tokens, 8 masks in each row."""
 
     def seconds(tokens: int, languages: int, tasks: int, masks: int) -> float:
         return fixed_s + token_s * (tokens + languages * language + tasks * task + masks * masked)
@@ -23,9 +23,9 @@ def made(*, fixed_s: float, token_s: float, language: float, task: float, masked
     return Timings(
         short_s=seconds(32, 1, 1, 0),
         long_s=seconds(160, 1, 1, 0),
-        languages_s=seconds(32, 4, 1, 0),
-        tasks_s=seconds(32, 1, 4, 0),
-        masked_s=seconds(32, 1, 1, 8),
+        languages_s=seconds(32, 2, 1, 0),
+        tasks_s=seconds(32, 1, 2, 0),
+        masked_s=seconds(32, 1, 1, 32),
     )
 
 
