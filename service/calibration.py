@@ -98,7 +98,7 @@ def measure(model: Model) -> Timings:
             stack = RowStack(language=languages[0])
             masked = [Row(input_ids=_ids(_SHORT, config), positions=tuple(range(_MASKS)), stack=stack)] * _ROWS
             trials["masked"] = lambda: _read(model, masked)
-        seconds = _timed(trials)
+        seconds = _timed(trials, warms_up=model.loaded.backbone.device.type != "cpu")
         return Timings(
             short_s=seconds["short"],
             long_s=seconds["long"],
@@ -108,14 +108,15 @@ def measure(model: Model) -> Timings:
         )
 
 
-def _timed(trials: Mapping[str, Callable[[], None]]) -> dict[str, float]:
-    """Interleaved rounds, so that a slow moment of the machine strikes all alike; the median of each."""
+def _timed(trials: Mapping[str, Callable[[], None]], *, warms_up: bool) -> dict[str, float]:
+    """Interleaved rounds, so that a slow moment of the machine strikes all alike; the median of each.
+
+    `warms_up`: the device's first forward of every kind is slow.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in trials}
+    for run in [*trials.values()][: None if warms_up else 1]:
+        run()
     began_s = time.perf_counter()
-    for run in trials.values():
-        run()  # a device's first forward of a kind is slow
-        if time.perf_counter() - began_s > _LIMIT_S / 6:
-            break  # on a slow one the rest would take too long, and it matters less
     for number in range(_MOST_ROUNDS):
         if number >= _LEAST_ROUNDS and time.perf_counter() - began_s > _LIMIT_S:
             break
