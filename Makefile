@@ -19,7 +19,7 @@ SWIFT_ENV = $(CACHE)/swift-$(shell cat requirements-swift.lock <($(PYTHON) -VV) 
 SOURCES = $(wildcard madx registry trainer service glossa benchmarks tests)
 TESTS = $(wildcard tests/unit tests/contracts tests/integration tests/faults)
 
-.PHONY: help install lock format lint types test test-gpu promtool kills soak acceptance swift-env interop interop-env demo results adapters openapi wheel benchmarks clean
+.PHONY: help install lock format lint types test test-gpu promtool kills soak churn acceptance swift-env interop interop-env demo results adapters openapi wheel benchmarks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -101,6 +101,9 @@ kills: $(INSTALLED) ## kill publishers, PostgreSQL and an object store (KILLS=20
 
 soak: $(INSTALLED) ## upload, download and collect all at once, on both kinds of registry (MINUTES=10: each)
 	for kind in sqlite postgresql; do $(BIN)/python -m tests.soak.soak --minutes $(or $(MINUTES),10) --on $$kind; done
+
+churn: $(INSTALLED) ## let adapters come and go at random under load, and watch the server's memory (MINUTES=60)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak.churn --minutes $(or $(MINUTES),60)
 
 interop: interop-env ## hold the network against AdapterHub's adapters, in an environment of its own
 	GLOSSA_OTHER_PYTHON="$(CURDIR)/$(BIN)/python" PYTHONPATH="$(CURDIR)" OMP_NUM_THREADS=1 \
