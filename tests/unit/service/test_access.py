@@ -111,9 +111,7 @@ def test_every_bad_key_gets_the_same_answer(keyed: Home, client: TestClient) -> 
     assert client.get("/v1/keys", headers={"authorization": f"bearer {good}"}).status_code == 200
 
 
-def test_a_key_is_made_listed_used_and_revoked(
-    keyed: Home, client: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_key_is_made_listed_used_and_revoked(keyed: Home, client: TestClient) -> None:
     admin = key(keyed, "admin")
     made = client.post("/v1/keys", headers=admin, json={"name": "paper", "role": "read", "expires_in_days": 2})
     assert made.status_code == 201, made.text
@@ -124,13 +122,25 @@ def test_a_key_is_made_listed_used_and_revoked(
     assert shown.split("_", 2)[2] not in listed.text
     assert [item["name"] for item in listed.json()["items"]] == ["paper", "a admin key"]
     assert client.delete(f"/v1/keys/{made.json()['id']}", headers=admin).status_code == 204
-    monkeypatch.setattr("service.access.REMEMBERED_S", 0.0)
     assert client.get("/v1/tasks", headers=reader).status_code == 401
     assert client.delete("/v1/keys/none", headers=admin).json()["code"] == "unknown_key"
     with keyed.registry() as registry:
         by = {made.name: made.created_by for made in access.list_keys(registry).items}
     assert by["a admin key"] == "local"
     assert re.fullmatch(r"a admin key \(key [0-9a-f]{16}\)", by["paper"])
+
+
+def test_a_key_that_another_process_revokes_ends_with_the_next_look_at_the_registry(
+    keyed: Home, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.access.REMEMBERED_S", 3_600.0)
+    reader = key(keyed, "read")
+    assert client.get("/v1/tasks", headers=reader).status_code == 200
+    with keyed.registry() as registry:
+        (made,) = access.list_keys(registry).items
+        access.revoke_key(registry, made.id)
+    client.app.state.server.watcher.look()  # type: ignore[attr-defined]
+    assert client.get("/v1/tasks", headers=reader).status_code == 401
 
 
 @pytest.mark.parametrize(
