@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .attention import RowLayout, attend, lay_out
-from .config import BackboneConfig
+from .attention import RowLayout, attend, has_varlen_kernel, lay_out
+from .config import BackboneConfig, Site
+from .grouped import Grouping, adapt_grouped, invert_grouped
 from .heads.masked_lm import MaskedLMHead
 from .linear import Linear
 from .plan import Plan, RowStack, plan_rows
@@ -20,16 +21,19 @@ from .stack import Adapters, adapt, invert_rows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packed:
-    """One batch of T tokens, laid out as `plan` says."""
+    """One batch of T tokens, laid out as `plan` says. With a `grouping` adapters act by it, else by the plan."""
 
-    input_ids: torch.Tensor  # (T,) int64
-    position_ids: torch.Tensor  # (T,) int64
+    input_ids: torch.Tensor  # (T,) int32 or int64
+    position_ids: torch.Tensor  # (T,) int32 or int64
     layout: RowLayout
     plan: Plan
+    grouping: Grouping | None = None
 
 
-def pack(rows: Sequence[Sequence[int]], plan: Plan, config: BackboneConfig, device: torch.device) -> Packed:
-    """Token ids of the given rows -> the packed batch, in the plan's order."""
+def pack(
+    rows: Sequence[Sequence[int]], plan: Plan, config: BackboneConfig, device: torch.device, *, bucketed: bool = True
+) -> Packed:
+    """Token ids of the given rows -> the packed batch, in the plan's order. `bucketed` as `lay_out` has it."""
     flat = [token for row in plan.order for token in rows[row]]
     lengths = torch.tensor(plan.lengths)
     starts = torch.tensor(plan.starts)
@@ -37,7 +41,7 @@ def pack(rows: Sequence[Sequence[int]], plan: Plan, config: BackboneConfig, devi
     return Packed(
         input_ids=torch.tensor(flat).to(device),
         position_ids=positions.to(device),
-        layout=lay_out(plan.lengths, device),
+        layout=lay_out(plan.lengths, device, bucketed=bucketed),
         plan=plan,
     )
 
@@ -116,9 +120,16 @@ class Layer(nn.Module):
 
     def forward(self, x: torch.Tensor, packed: Packed, adapters: Adapters) -> torch.Tensor:
         o = self.attention(x, packed.layout)
-        a = adapt(o, x, self.attention.norm, plan=packed.plan, adapters=adapters, layer=self.index, site="attention")
+        a = self._adapt(o, x, self.attention.norm, packed, adapters, "attention")
         f = self.feed_forward(a)
-        return adapt(f, a, self.feed_forward.norm, plan=packed.plan, adapters=adapters, layer=self.index, site="output")
+        return self._adapt(f, a, self.feed_forward.norm, packed, adapters, "output")
+
+    def _adapt(
+        self, f: torch.Tensor, a: torch.Tensor, norm: nn.Module, packed: Packed, adapters: Adapters, site: Site
+    ) -> torch.Tensor:
+        if packed.grouping is not None:
+            return adapt_grouped(f, a, norm, grouping=packed.grouping, layer=self.index, site=site)
+        return adapt(f, a, norm, plan=packed.plan, adapters=adapters, layer=self.index, site=site)
 
 
 class Backbone(nn.Module):
@@ -140,9 +151,16 @@ class Backbone(nn.Module):
     def device(self) -> torch.device:
         return self.word_embedding.device
 
+    @property
+    def runs_varlen(self) -> bool:
+        """Whether attention needs no buckets of rows: the device has a kernel, which knows no dropout."""
+        head_size = self.config.hidden_size // self.config.num_heads
+        return not self.training and has_varlen_kernel(self.device, self.word_embedding.dtype, head_size)
+
     def forward(self, packed: Packed, adapters: Adapters) -> torch.Tensor:
         """Packed tokens -> last hidden states (T, D), in the plan's order."""
-        x = invert_rows(self.embeddings(packed), packed.plan, adapters)
+        x: torch.Tensor = self.embeddings(packed)
+        x = invert_rows(x, packed.plan, adapters) if packed.grouping is None else invert_grouped(x, packed.grouping)
         for layer in self.layers:
             x = layer(x, packed, adapters)
         return x

@@ -2,15 +2,17 @@
 
 An adapter is staged by any thread, which does all the copying and packing, and then added by the one thread that runs
 batches. On a CPU every adapter's weights lie packed as oneDNN reads them; on CUDA they lie in slabs, stacked by shape.
+There, copies to the device go over a stream of their own, so that no batch waits for an adapter of another.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 
 from .adapter import Adapter
 from .config import BackboneConfig
+from .grouped import has_grouped_kernel
 from .linear import pack
 from .plan import IDENTITY, Slot
 from .precision import FLOAT32, Precision
@@ -35,15 +37,21 @@ class Bank:
         device: torch.device | str = "cpu",
         precision: Precision = FLOAT32,
         stacked: bool | None = None,
+        grouped: bool | None = None,
     ) -> None:
-        """`stacked` says whether bottlenecks lie in slabs; as the device wants it by default."""
+        """`stacked` says whether bottlenecks lie in slabs, `grouped` whether batches run a slab's by one product each.
+
+        Both are as the device wants it by default; on a CPU, grouping computes the same, slower.
+        """
         self._backbone = backbone
         self._device = torch.device(device)
         self._precision = precision
         in_slabs = self._device.type == "cuda" if stacked is None else stacked
         self._slabs = Slabs(backbone, device=self._device, dtype=precision.adapters) if in_slabs else None
+        self._groups = has_grouped_kernel(self._device, precision) if grouped is None else grouped
+        self._copies = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
         self._residents: dict[Slot, Staged] = {}
-        self._next = IDENTITY + 1
+        self._next = Slot(IDENTITY + 1)
         self._freed: list[Slot] = []
 
     def __getitem__(self, slot: Slot) -> Adapter:
@@ -60,6 +68,11 @@ class Bank:
         return self._slabs
 
     @property
+    def grouped_slabs(self) -> Slabs | None:
+        """The slabs, if a batch runs each one's bottlenecks by one product; None if it goes segment by segment."""
+        return self._slabs if self._groups else None
+
+    @property
     def size_bytes(self) -> int:
         """Bytes of the adapters that are in, unused capacity aside."""
         return sum(staged.size_bytes for staged in self._residents.values())
@@ -71,10 +84,7 @@ class Bank:
         """
         with torch.device("meta"):
             copy = Adapter(adapter.config, adapter.head_config, self._backbone)
-        tensors = {
-            name: tensor.to(self._device, self._dtype_of(name), copy=True)
-            for name, tensor in adapter.state_dict().items()
-        }
+        tensors = self._copied(adapter.state_dict())
         copy.load_state_dict(tensors, assign=True)
         copy.requires_grad_(False).eval()
         size_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
@@ -82,24 +92,62 @@ class Bank:
             pack(copy, self._precision, bottlenecks=True)
         return Staged(adapter=copy, size_bytes=size_bytes)
 
+    def _copied(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Copies on the device, in its precision, that are there when this returns."""
+        if self._copies is None:
+            return {name: tensor.to(self._device, self._dtype_of(name), copy=True) for name, tensor in tensors.items()}
+        if any(tensor.is_cuda for tensor in tensors.values()):
+            self._copies.wait_stream(torch.cuda.current_stream(self._device))  # which may still write them
+        with torch.cuda.stream(self._copies):
+            copied = {
+                name: _ready(tensor, self._dtype_of(name)).to(self._device, non_blocking=True, copy=True)
+                for name, tensor in tensors.items()
+            }
+            there = self._copies.record_event()
+        there.synchronize()
+        return copied
+
     def _dtype_of(self, name: str) -> torch.dtype:
         """A head reads and writes what flows through the backbone; everything else of an adapter is a bottleneck."""
         return self._precision.activations if name.startswith("head.") else self._precision.adapters
 
     def add(self, staged: Staged) -> Slot:
         """Give a staged adapter a slot. What raises takes no place."""
-        slot = self._freed[-1] if self._freed else Slot(self._next)
-        if self._slabs is not None:
-            self._slabs.add(slot, staged.adapter)
-        if self._freed:
-            self._freed.pop()
-        self._next = max(self._next, slot + 1)
+        if self._copies is not None:
+            self._keep_from_copies(staged)
+        slot = self._first_free() if self._slabs is None else self._slabs.add(staged.adapter)
         self._residents[slot] = staged
         return slot
 
+    def _first_free(self) -> Slot:
+        """A removed adapter's slot, or a new one."""
+        if self._freed:
+            return self._freed.pop()
+        self._next = Slot(self._next + 1)
+        return Slot(self._next - 1)
+
+    def _keep_from_copies(self, staged: Staged) -> None:
+        """Let the memory of a staged adapter go to another one only after the batches' stream has used it.
+
+        It was taken on the copies' stream, which else could fill it anew while the slab still reads it.
+        """
+        batches = torch.cuda.current_stream(self._device)
+        for tensor in staged.adapter.state_dict().values():
+            tensor.record_stream(batches)
+
     def remove(self, slot: Slot) -> None:
-        """Free a slot. The caller sees to it that no batch in flight names it."""
+        """Free a slot. The caller sees to it that no batch that has yet to be started names it.
+
+        One that runs on CUDA may: what fills the place next comes after it on the same stream.
+        """
         del self._residents[slot]
-        if self._slabs is not None:
+        if self._slabs is None:
+            self._freed.append(slot)
+        else:
             self._slabs.remove(slot)
-        self._freed.append(slot)
+
+
+def _ready(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """In pinned memory: a copy to the device from any other has the driver stage it, and batches wait for that."""
+    tensor = tensor.to(dtype)
+    return tensor if tensor.is_cuda else tensor.pin_memory()

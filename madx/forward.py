@@ -3,16 +3,18 @@
 What the server's engine, evaluation and `glossa predict` call; training uses `hidden_states` with its own loss.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from .adapter import Adapter
 from .backbone import Backbone, pack
+from .bank import Bank
 from .errors import NoMaskedLMHead
 from .heads.masked_lm import MaskedLMHead
 from .heads.tagging import TaggingHead
+from .packing import draft_batch, open_batch, send
 from .plan import BARE, IDENTITY, Plan, RowStack, plan_rows
 from .stack import Adapters
 
@@ -35,28 +37,48 @@ def hidden_states(
 ) -> tuple[torch.Tensor, Plan]:
     """Token ids -> last hidden states (T, D) in packed order, and the plan that says where each row lies."""
     plan = plan_rows([len(row) for row in rows], stacks)
-    return backbone(pack(rows, plan, backbone.config, backbone.device), adapters), plan
+    slabs = adapters.grouped_slabs if isinstance(adapters, Bank) else None
+    draft = None if slabs is None else draft_batch(rows, plan, backbone, slabs)
+    if draft is None:
+        packed = pack(rows, plan, backbone.config, backbone.device, bucketed=not backbone.runs_varlen)
+    else:
+        packed = open_batch(draft, send(draft.flat, backbone.device), backbone)
+    return backbone(packed, adapters), plan
+
+
+Encode = Callable[[Backbone, Adapters, Sequence[Sequence[int]], Sequence[RowStack]], tuple[torch.Tensor, Plan]]
+"""`hidden_states`, or what does the same. Its plan may have further rows after the given ones."""
 
 
 @torch.inference_mode()
-def infer(backbone: Backbone, adapters: Adapters, rows: Sequence[Row]) -> list[torch.Tensor]:
+def infer(
+    backbone: Backbone, adapters: Adapters, rows: Sequence[Row], *, encode: Encode = hidden_states
+) -> list[torch.Tensor]:
     """One encoder pass over all rows; for each row its logits (positions, classes), float32, on the device.
 
     Raises `NoMaskedLMHead` before computing anything if a row needs a masked-LM head and there is none.
     """
     readers = [_head_key(backbone, adapters, row.stack) for row in rows]
-    hidden, plan = hidden_states(backbone, adapters, [row.input_ids for row in rows], [row.stack for row in rows])
+    hidden, plan = encode(backbone, adapters, [row.input_ids for row in rows], [row.stack for row in rows])
     starts = [plan.starts[place] for place in plan.position_of()]
     groups: dict[tuple[int, int], list[int]] = {}
     for index, key in enumerate(readers):
         groups.setdefault(key, []).append(index)
+    places = [
+        starts[index] + position
+        for members in groups.values()
+        for index in members
+        for position in rows[index].positions
+    ]
+    # For all heads at once: on CUDA each copy from the host may wait until the encoder is done.
+    gathered = hidden.index_select(0, send(torch.tensor(places, dtype=torch.int64), hidden.device))
+    sizes = [[len(rows[index].positions) for index in members] for members in groups.values()]
     results: dict[int, torch.Tensor] = {}
-    for members in groups.values():
-        places = [starts[index] + position for index in members for position in rows[index].positions]
-        gathered = hidden.index_select(0, torch.tensor(places, dtype=torch.int64).to(hidden.device))
-        logits = _read(backbone, adapters, rows[members[0]].stack, gathered).float()
-        sizes = [len(rows[index].positions) for index in members]
-        results.update(zip(members, logits.split(sizes), strict=True))
+    for members, of_rows, part in zip(
+        groups.values(), sizes, gathered.split([sum(of_rows) for of_rows in sizes]), strict=True
+    ):
+        logits = _read(backbone, adapters, rows[members[0]].stack, part).float()
+        results.update(zip(members, logits.split(of_rows), strict=True))
     return [results[index] for index in range(len(rows))]
 
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 import torch
 
+from madx.backbone import Backbone
 from madx.bank import Bank
 from madx.errors import GlossaError, InvalidConfig
 from madx.forward import Row, infer
+from madx.graphs import CudaCapture, Graphs
 from madx.lanes import Lanes
 from madx.linear import pack
 from madx.loading import LoadedBackbone, load_backbone
@@ -49,14 +51,18 @@ def assemble(loaded: LoadedBackbone, precision: Precision) -> Model:
     backbone = loaded.backbone
     pack(backbone, precision)
     bank = Bank(loaded.config, device=backbone.device, precision=precision)
-    cores = torch.get_num_threads() if backbone.device.type == "cpu" else 1
-    forward: Infer
-    if cores > 1:
-        lanes = Lanes(cores)
-        forward = lambda rows: lanes.infer(backbone, bank, rows)  # noqa: E731
-    else:
-        forward = lambda rows: infer(backbone, bank, rows)  # noqa: E731
-    return Model(loaded=loaded, bank=bank, precision=precision, infer=forward)
+    return Model(loaded=loaded, bank=bank, precision=precision, infer=_forward(backbone, bank))
+
+
+def _forward(backbone: Backbone, bank: Bank) -> Infer:
+    """In lanes on the cores of a CPU; by graphs on CUDA, where grouped products and attention can be recorded."""
+    if backbone.device.type == "cpu" and torch.get_num_threads() > 1:
+        lanes = Lanes(torch.get_num_threads())
+        return lambda rows: lanes.infer(backbone, bank, rows)
+    if backbone.device.type == "cuda" and bank.grouped_slabs is not None and backbone.runs_varlen:
+        graphs = Graphs(backbone, bank, capture=CudaCapture(backbone.device))
+        return lambda rows: infer(backbone, bank, rows, encode=graphs.hidden_states)
+    return lambda rows: infer(backbone, bank, rows)
 
 
 def choose_device(name: str) -> torch.device:

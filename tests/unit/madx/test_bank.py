@@ -59,7 +59,8 @@ def test_a_slab_reuses_places_and_holds_one_configuration() -> None:
     assert bank.slabs.capacity_bytes == capacity_bytes
     places = {bank.slabs.place_of(slot)[1] for slot in (*slots[:2], *slots[3:], again)}
     assert places == {0, 1, 2, 3, 4}
-    assert bank.slabs.place_of(task) == (task_config(reduction=4), 0)
+    slab, place = bank.slabs.place_of(task)
+    assert (slab.config, place) == (task_config(reduction=4), 0)
 
 
 @pytest.mark.parametrize("stacked", [True, False], ids=["slabs", "packed"])
