@@ -1,6 +1,6 @@
 """What the registry said when it was asked which version runs, remembered until something changes in it, so that a
 request costs no query. `watcher` tells of changes: this server's own before they are answered, others' about a second
-after they were made. Torch-free.
+after they were made.
 """
 
 import threading
