@@ -20,7 +20,7 @@ def ask(client: TestClient, text: str) -> Any:
 
 @pytest.mark.parametrize("text", ["0", "-5", "1.5", "soon", "", "30001", "1e3", "٣٠", "9" * 5_000])
 def test_what_is_no_deadline_is_refused_with_its_field(client: TestClient, text: str) -> None:
-    response = client.post(PATH, json=BODY, headers=[("x-glossa-deadline-ms", text)])
+    response = client.post(PATH, json=BODY, headers=[(b"x-glossa-deadline-ms", text.encode())])
     assert (response.status_code, response.json()["field"]) == (422, "x-glossa-deadline-ms")
 
 
