@@ -11,7 +11,7 @@ from registry.values import Version
 
 from .batching import Costs, Waiting
 from .readout import Readout, RowAnswer
-from .residency.device import Lease
+from .residency.places import Lease
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, KeysView, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 from weakref import ref
 
@@ -20,15 +19,11 @@ from registry.values import Version
 
 from ..errors import AdapterLoadFailed, PinsFull
 from ..metrics import Metrics
+from .places import Lease, Place, Placed, Sized
 
 OVER_AFTER_S = 0.1
 _POLLED_EVERY_S = 0.02
 _PINNED_OF_LIMIT = 0.5
-
-
-class Sized(Protocol):
-    @property
-    def size_bytes(self) -> int: ...
 
 
 _Staged = TypeVar("_Staged", bound=Sized)
@@ -43,57 +38,6 @@ class Slots(Protocol[_StagedIn_contra]):
     def remove(self, slot: Slot) -> None: ...
 
 
-class Lease:
-    """As long as one lives, its adapter stays on the device."""
-
-    __slots__ = ("__weakref__", "digest")
-
-    def __init__(self, digest: Digest) -> None:
-        self.digest = digest
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Place(Generic[_Staged]):
-    """One adapter; `staged` until it is in a slot."""
-
-    reference: str
-    size_bytes: int
-    staged: _Staged | None
-    slot: Slot | None = None
-    lease: "ref[Lease] | None" = None
-    future: "ref[Future[Lease]] | None" = None
-    since_s: float = field(default_factory=time.monotonic)
-    used_s: float = field(default_factory=time.monotonic)
-
-    @property
-    def is_in_use(self) -> bool:
-        return self.lease is not None and self.lease() is not None
-
-    def lent(self, digest: Digest) -> "Future[Lease]":
-        """A future that is done. One lease and one future for all who want it at the same time."""
-        self.used_s = time.monotonic()
-        future = None if self.future is None else self.future()
-        if future is None:
-            lease = (None if self.lease is None else self.lease()) or Lease(digest)
-            future = Future()
-            future.set_result(lease)
-            self.lease, self.future = ref(lease), ref(future)
-        return future
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
-    """What is told of an adapter on the device. `idle_s` since it was wanted last."""
-
-    reference: str
-    digest: Digest
-    size_bytes: int
-    in_slot: bool
-    in_use: bool
-    pinned: bool
-    idle_s: float
-
-
 class DeviceMemory(Generic[_Staged]):
     """Shared between threads, but for what is said to be the device thread's."""
 
@@ -106,7 +50,7 @@ class DeviceMemory(Generic[_Staged]):
         self._metrics = metrics
         self._wake = wake
         self._changed = threading.Condition()
-        self._places: OrderedDict[Digest, _Place[_Staged]] = OrderedDict()
+        self._places: OrderedDict[Digest, Place[_Staged]] = OrderedDict()
         self._sizes: dict[Digest, int] = {}
         self._in_slots: dict[Digest, Slot] = {}
         self._doomed: set[Digest] = set()
@@ -148,7 +92,7 @@ class DeviceMemory(Generic[_Staged]):
         with self._changed:
             self._wait_for_room(staged.size_bytes)
             lease = Lease(digest)
-            self._places[digest] = _Place(
+            self._places[digest] = Place(
                 reference=version.reference,
                 size_bytes=staged.size_bytes,
                 staged=staged,
@@ -192,7 +136,7 @@ class DeviceMemory(Generic[_Staged]):
         with self._changed:
             return self._shown(lease.digest, self._places[lease.digest])
 
-    def _shown(self, digest: Digest, place: _Place[_Staged]) -> Placed:
+    def _shown(self, digest: Digest, place: Place[_Staged]) -> Placed:
         return Placed(
             reference=place.reference,
             digest=digest,
@@ -287,7 +231,7 @@ class DeviceMemory(Generic[_Staged]):
             self._wake()
         return self._used_bytes + size_bytes <= self.limit_bytes
 
-    def _is_needed(self, digest: Digest, place: _Place[_Staged]) -> bool:
+    def _is_needed(self, digest: Digest, place: Place[_Staged]) -> bool:
         return place.is_in_use or digest in self._pinned
 
     def _drop(self, digest: Digest) -> None:

@@ -23,10 +23,11 @@ from registry.values import Version
 from ..errors import AdapterLoadFailed
 from ..logs import where
 from ..metrics import Metrics
-from .device import DeviceMemory, Lease, Sized
+from .device import DeviceMemory
 from .fetching import Fetch, Fetches
 from .host import HostMemory
 from .negative import FailedLoads
+from .places import Lease, Sized
 from .reading import Source, Weights
 
 _log = logging.getLogger(__name__)

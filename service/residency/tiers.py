@@ -12,10 +12,11 @@ from registry.values import Version
 from ..metrics import Metrics
 from ..model import Model
 from ..settings import Settings
-from .device import DeviceMemory, Lease
+from .device import DeviceMemory
 from .disk import DiskCache
 from .host import HostMemory
 from .loading import Loading
+from .places import Lease
 from .reading import Weights, is_near
 
 

@@ -15,7 +15,7 @@ from registry.values import Version
 from ..access import Caller, requires
 from ..errors import DeadlineExceeded, InvalidRequest
 from ..items import Limit, Name
-from ..residency.device import Lease, Placed
+from ..residency.places import Lease, Placed
 from ..residency.tiers import Residency
 from ..responses import problems
 from ..schemas import Strict

@@ -18,6 +18,7 @@ from registry.registry import open_registry
 from registry.values import Version
 from tests.support import tiny
 from tests.support.live import LiveServer, serving
+from tests.support.object_stores import ObjectServer
 from tests.support.served import PATIENCE_S, Home, make_home
 
 pytestmark = pytest.mark.faults
@@ -238,6 +239,32 @@ def test_a_store_that_hangs_costs_only_the_requests_that_need_it(home: Home) -> 
     finally:
         for blob in hanging:
             os.close(os.open(blob, os.O_RDWR | os.O_NONBLOCK))
+
+
+def test_a_wrong_file_in_the_cache_of_a_distant_store_is_fetched_anew(
+    home: Home, object_server: ObjectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in object_server.environment.items():
+        monkeypatch.setenv(name, value)
+    blob_url = object_server.fresh_url()
+    near, distant = open_registry(home.folder), open_registry(home.folder, blob_url=blob_url)
+    for blob in near.store.list():
+        with near.store.open(blob.digest) as stream:
+            distant.store.put(stream)
+    near.close()
+    distant.close()
+    cache, digest = home.folder / "cache", version_numbered(home, 2).weights_digest
+    cached = cache / digest[:2] / digest[2:]
+    answers = []
+    for damage in (None, b"x", b""):
+        with serving(home, blob_url=blob_url) as server, httpx.Client(base_url=server.address) as client:
+            if damage is not None:
+                cached.write_bytes(damage)
+            answers.append(ask(client, "ner@2").json())
+            assert f"glossa_cache_corrupt_total {0.0 if damage is None else 1.0}" in client.get("/metrics").text
+            tiers = {tier["tier"]: tier for tier in client.get("/v1/residency").json()["tiers"]}
+        assert cached.stat().st_size == tiers["disk"]["used_bytes"] > 100
+    assert answers[0] == answers[1] == answers[2]
 
 
 def version_numbered(home: Home, number: int) -> Version:

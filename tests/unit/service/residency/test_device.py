@@ -11,7 +11,8 @@ from madx.plan import Slot
 from registry.values import Version
 from service.errors import AdapterLoadFailed, PinsFull
 from service.metrics import Metrics
-from service.residency.device import DeviceMemory, Lease
+from service.residency.device import DeviceMemory
+from service.residency.places import Lease
 from tests.support.served import PATIENCE_S, Home
 
 
