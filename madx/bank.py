@@ -89,7 +89,7 @@ class Bank:
         copy.requires_grad_(False).eval()
         size_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
         if self._slabs is None:
-            pack(copy, self._precision, bottlenecks=True)
+            pack(copy, self._precision.adapters)
         return Staged(adapter=copy, size_bytes=size_bytes)
 
     def _copied(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

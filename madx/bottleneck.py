@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from .config import Activation
-from .linear import Linear
+from .linear import Linear, PackedLinear
 
 INITIAL_STD = 0.02
 
@@ -31,6 +31,10 @@ class Bottleneck(nn.Module):
     def dtype(self) -> torch.dtype:
         """What it multiplies in; its input is cast to that."""
         return self.down.weight.dtype
+
+    @property
+    def is_packed(self) -> bool:
+        return isinstance(self.down, PackedLinear)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = self.up(self.down(x.to(self.dtype), self._non_linearity))

@@ -26,6 +26,10 @@ class Invertible(nn.Module):
         self.F = coupling(second, first)
         self.G = coupling(first, second)
 
+    @property
+    def is_packed(self) -> bool:
+        return self.F.is_packed
+
     def forward(self, e: torch.Tensor) -> torch.Tensor:
         """(T, D) -> (T, D): o1 = e1 + F(e2), o2 = e2 + G(o1)."""
         e1, e2 = e.split(self._split, dim=-1)

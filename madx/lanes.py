@@ -10,7 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from .backbone import Backbone
-from .forward import Row, infer
+from .forward import Row, hidden_states, infer
+from .linear import round_tokens
+from .plan import BARE, Plan, RowStack
 from .stack import Adapters
 
 _LARGEST_SHARE = 0.7
@@ -23,7 +25,7 @@ class Lanes:
     """As many lanes as `cores`. Used by one thread, which waits for the answers."""
 
     def __init__(self, cores: int) -> None:
-        """`cores` is at least 1; one lane is the calling thread."""
+        """`cores` is at least 2."""
         self._cores = cores
         self._pool = ThreadPoolExecutor(
             cores, thread_name_prefix="glossa-lane", initializer=torch.set_num_threads, initargs=(1,)
@@ -35,8 +37,10 @@ class Lanes:
         turns = -(-total // (self._cores * _PART_TOKENS))
         shares = split_rows(rows, turns * self._cores)
         if len(shares) < 2:
-            return infer(backbone, adapters, rows)
-        parts = self._pool.map(lambda share: infer(backbone, adapters, [rows[index] for index in share]), shares)
+            return infer_rounded(backbone, adapters, rows)
+        parts = self._pool.map(
+            lambda share: infer_rounded(backbone, adapters, [rows[index] for index in share]), shares
+        )
         answers: dict[int, torch.Tensor] = {}
         for share, part in zip(shares, parts, strict=True):
             answers.update(zip(share, part, strict=True))
@@ -44,6 +48,22 @@ class Lanes:
 
     def close(self) -> None:
         self._pool.shutdown()
+
+
+def infer_rounded(backbone: Backbone, adapters: Adapters, rows: Sequence[Row]) -> list[torch.Tensor]:
+    """As `forward.infer`, through as many tokens as `linear.round_tokens` says."""
+    return infer(backbone, adapters, rows, encode=_rounded_hidden_states)
+
+
+def _rounded_hidden_states(
+    backbone: Backbone, adapters: Adapters, rows: Sequence[Sequence[int]], stacks: Sequence[RowStack]
+) -> tuple[torch.Tensor, Plan]:
+    """With a row of padding after the given ones, which nobody reads."""
+    tokens = sum(len(row) for row in rows)
+    longest = backbone.config.max_tokens
+    whole, rest = divmod(round_tokens(tokens) - tokens, longest)
+    padding = [[backbone.config.pad_token_id] * length for length in (*[longest] * whole, rest) if length]
+    return hidden_states(backbone, adapters, [*rows, *padding], [*stacks, *[BARE] * len(padding)])
 
 
 def split_rows(rows: Sequence[Row], parts: int) -> list[list[int]]:

@@ -20,6 +20,8 @@ from torch import nn
 from .adapter import Adapter
 from .bottleneck import Bottleneck
 from .config import Site
+from .invertible import Invertible
+from .linear import round_tokens
 from .plan import IDENTITY, Plan, Segment, Slot
 
 
@@ -79,7 +81,7 @@ def adapt(
     h: torch.Tensor = norm(f + a)
     if not language and not task:
         return h
-    la = _replaced(f, [(s, b(_input(ad, h, f, s)) + f[s.start : s.stop]) for s, ad, b in language])
+    la = _replaced(f, [(s, _through(b, _input(ad, h, f), s) + f[s.start : s.stop]) for s, ad, b in language])
     if not task:
         adapted: torch.Tensor = norm(la + a)
         return adapted
@@ -91,16 +93,29 @@ def adapt(
     for segment, adapter, bottleneck in task:
         rows = slice(segment.start, segment.stop)
         if adapter.config.form == "paper":
-            pieces.append((segment, bottleneck(paper_input[rows]) + f[rows]))
+            pieces.append((segment, _through(bottleneck, paper_input, segment) + f[rows]))
         else:
-            pieces.append((segment, bottleneck(_input(adapter, h_la, la, segment)) + la[rows]))
+            pieces.append((segment, _through(bottleneck, _input(adapter, h_la, la), segment) + la[rows]))
     out: torch.Tensor = norm(_replaced(la, pieces) + a)
     return out
 
 
-def _input(adapter: Adapter, normed: torch.Tensor, raw: torch.Tensor, segment: Segment) -> torch.Tensor:
-    source = normed if adapter.config.original_ln_before else raw
-    return source[segment.start : segment.stop]
+def _input(adapter: Adapter, normed: torch.Tensor, raw: torch.Tensor) -> torch.Tensor:
+    return normed if adapter.config.original_ln_before else raw
+
+
+def _through(module: Bottleneck | Invertible, x: torch.Tensor, segment: Segment) -> torch.Tensor:
+    """The segment's rows of `x` (T, D) -> what `module` makes of them.
+
+    Packed layers are given neighbouring rows too, whose results are dropped, as `linear.round_tokens` wants it.
+    """
+    if not module.is_packed:
+        return module(x[segment.start : segment.stop])  # type: ignore[no-any-return]
+    length = segment.stop - segment.start
+    computed = min(round_tokens(length), x.shape[0])
+    start = min(segment.start, x.shape[0] - computed)
+    wide: torch.Tensor = module(x[start : start + computed])
+    return wide[segment.start - start : segment.stop - start]
 
 
 def invert_rows(e: torch.Tensor, plan: Plan, adapters: Adapters) -> torch.Tensor:
@@ -109,5 +124,5 @@ def invert_rows(e: torch.Tensor, plan: Plan, adapters: Adapters) -> torch.Tensor
     for segment in plan.language:
         invertible = None if segment.slot == IDENTITY else adapters[segment.slot].invertible
         if invertible is not None:
-            pieces.append((segment, invertible(e[segment.start : segment.stop])))
+            pieces.append((segment, _through(invertible, e, segment)))
     return _replaced(e, pieces)

@@ -10,7 +10,7 @@ from madx.bank import Bank
 from madx.errors import GlossaError, InvalidConfig
 from madx.forward import Row, infer
 from madx.graphs import CudaCapture, Graphs
-from madx.lanes import Lanes
+from madx.lanes import Lanes, infer_rounded
 from madx.linear import pack
 from madx.loading import LoadedBackbone, load_backbone
 from madx.manifest import Digest
@@ -19,7 +19,7 @@ from madx.precision import Precision, choose_precision
 from registry.values import Version
 
 from .errors import InvalidSettings
-from .readout import RowAnswer, read
+from .readout import RowAnswer, read_rows
 from .settings import Settings
 from .work import AskedRow
 
@@ -49,14 +49,16 @@ def open_model(settings: Settings) -> Model:
 def assemble(loaded: LoadedBackbone, precision: Precision) -> Model:
     """A backbone, loaded in the precision's activations and now packed, beside an empty bank."""
     backbone = loaded.backbone
-    pack(backbone, precision)
+    pack(backbone, precision.weights)
     bank = Bank(loaded.config, device=backbone.device, precision=precision)
     return Model(loaded=loaded, bank=bank, precision=precision, infer=_forward(backbone, bank))
 
 
 def _forward(backbone: Backbone, bank: Bank) -> Infer:
     """In lanes on the cores of a CPU; by graphs on CUDA, where grouped products and attention can be recorded."""
-    if backbone.device.type == "cpu" and torch.get_num_threads() > 1:
+    if backbone.device.type == "cpu":
+        if torch.get_num_threads() == 1:
+            return lambda rows: infer_rounded(backbone, bank, rows)
         lanes = Lanes(torch.get_num_threads())
         return lambda rows: lanes.infer(backbone, bank, rows)
     if backbone.device.type == "cuda" and bank.grouped_slabs is not None and backbone.runs_varlen:
@@ -100,7 +102,7 @@ def run_rows(model: Model, rows: Sequence[AskedRow], slots: Mapping[Digest, Slot
         )
         for row in rows
     ]
-    return [read(logits, row.readout) for logits, row in zip(model.infer(packed), rows, strict=True)]
+    return read_rows(model.infer(packed), [row.readout for row in rows])
 
 
 Outcome = list[RowAnswer] | GlossaError

@@ -25,7 +25,7 @@ class MaskedLMHead(nn.Module):
 
     def transform(self, hidden: torch.Tensor) -> torch.Tensor:
         """(P, D) -> (P, D): what the inverse and then the decoder read."""
-        transformed: torch.Tensor = self.norm(self.dense(hidden, self._activation))
+        transformed: torch.Tensor = self.norm(self.dense(hidden, self._activation).to(hidden.dtype))
         return transformed
 
     def forward(

@@ -26,7 +26,6 @@ from madx.forward import Row, hidden_states, infer
 from madx.linear import pack
 from madx.loading import load_backbone
 from madx.plan import BARE, RowStack, Slot
-from madx.precision import FLOAT32
 
 Family = Literal["bert", "roberta", "xlm-roberta"]
 Stacked = tuple[str, ...]
@@ -116,7 +115,7 @@ class Oracle:
         self.model: Any = AutoAdapterModel.from_pretrained(folder).eval()
         self._restore_decoder_bias()
         self.loaded = load_backbone(folder)
-        pack(self.loaded.backbone, FLOAT32)
+        pack(self.loaded.backbone, torch.float32)
         self.bank = Bank(self.loaded.config)
         self._seed = 100
 

@@ -1,7 +1,5 @@
 """Packed layers against plain ones, in each precision; int8 rows that do not depend on their neighbours; lanes."""
 
-import copy
-
 import pytest
 import torch
 
@@ -13,7 +11,7 @@ from madx.forward import Row, infer
 from madx.lanes import Lanes, split_rows
 from madx.linear import Int8Linear, Linear, PackedLinear, pack, quantise_tokens
 from madx.plan import IDENTITY, RowStack, Slot
-from madx.precision import BFLOAT16, FLOAT32, Precision, choose_precision, has_bfloat16, has_int8
+from madx.precision import FLOAT32, Precision, choose_precision, has_bfloat16, has_int8
 from tests.support.network import CONFIG, make_network, make_rows
 from tests.support.tiny import make_adapter
 
@@ -39,9 +37,8 @@ def linear() -> Linear:
 @pytest.mark.parametrize("then", ACTIVATIONS)
 def test_a_packed_layer_is_the_layer(linear: Linear, then: Activation | None) -> None:
     x = torch.randn(7, 48)
-    assert drift(PackedLinear(linear)(x, then), linear(x, then)) < 1e-5
-    halves = copy.deepcopy(linear).bfloat16()
-    assert drift(PackedLinear(halves)(x.bfloat16(), then), linear(x, then)) < 2e-2
+    assert drift(PackedLinear(linear, torch.float32)(x, then), linear(x, then)) < 1e-5
+    assert drift(PackedLinear(linear, torch.bfloat16)(x, then), linear(x, then)) < 2e-2
 
 
 @needs_int8
@@ -79,14 +76,15 @@ def stacks_of(bank: Bank) -> list[RowStack]:
 
 def served(precision: Precision) -> tuple[Backbone, Bank, list[Row]]:
     backbone = make_network(std=0.1).to(precision.activations)
-    pack(backbone, precision)
+    pack(backbone, precision.weights)
     bank = Bank(CONFIG, precision=precision)
     stacks = stacks_of(bank)
     return backbone, bank, make_rows([*LENGTHS, *LENGTHS, 11], stacks)
 
 
 def precisions() -> list[Precision]:
-    return [FLOAT32, BFLOAT16, *([choose_precision("int8", CPU)] if has_int8(CPU) else [])]
+    found = [FLOAT32, choose_precision("bfloat16", CPU)]
+    return [*found, choose_precision("int8", CPU)] if has_int8(CPU) else found
 
 
 @pytest.mark.parametrize("precision", precisions(), ids=lambda precision: precision.name)
@@ -95,7 +93,7 @@ def test_a_packed_stack_stays_near_the_plain_float32_stack(precision: Precision)
     bank = Bank(CONFIG, stacked=True)
     rows = make_rows([*LENGTHS, *LENGTHS, 11], stacks_of(bank))
     expected = infer(plain, bank, rows)
-    allowed = {"float32": 1e-5, "bfloat16": 6e-2, "int8": 6e-2}[precision.name]
+    allowed = {"float32": 1e-5, "bfloat16": 3e-2, "int8": 6e-2}[precision.name]
     backbone, packed, rows = served(precision)
     for found, wanted in zip(infer(backbone, packed, rows), expected, strict=True):
         assert found.dtype == torch.float32
@@ -105,7 +103,7 @@ def test_a_packed_stack_stays_near_the_plain_float32_stack(precision: Precision)
 @pytest.mark.parametrize("precision", precisions(), ids=lambda precision: precision.name)
 def test_a_mixed_row_equals_itself_alone(precision: Precision) -> None:
     backbone, bank, rows = served(precision)
-    allowed = {"float32": 1e-5, "bfloat16": 3e-2, "int8": 1e-2}[precision.name]
+    allowed = {"float32": 1e-5, "bfloat16": 1e-2, "int8": 1e-2}[precision.name]
     together = infer(backbone, bank, rows)
     for row, found in zip(rows, together, strict=True):
         assert drift(found, infer(backbone, bank, [row])[0]) < allowed
@@ -142,11 +140,11 @@ def test_rows_that_cannot_be_shared_out_stay_together() -> None:
 
 def test_auto_takes_halves_only_where_the_processor_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
     found = torch.cpu.get_capabilities()
-    assert choose_precision("auto", CPU) == (BFLOAT16 if has_bfloat16(CPU) else FLOAT32)
+    assert choose_precision("auto", CPU).name == ("bfloat16" if has_bfloat16(CPU) else "float32")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {**found, "avx512_bf16": False, "amx_bf16": False})
     assert choose_precision("auto", CPU) == FLOAT32
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {**found, "avx512_bf16": True})
-    assert choose_precision("auto", CPU) == BFLOAT16
+    assert choose_precision("auto", CPU).weights == torch.bfloat16
 
 
 def test_int8_is_refused_without_integer_dot_products(monkeypatch: pytest.MonkeyPatch) -> None:
