@@ -4,6 +4,7 @@ Fill-mask has a quarter of a million classes on a large vocabulary; shipping and
 event loop would cost more than the forward. Runs in the device thread.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,18 @@ class Ranked:
 
 
 RowAnswer = Logits | Ranked
+
+
+@torch.inference_mode()
+def read_rows(logits: Sequence[torch.Tensor], readouts: Sequence[Readout]) -> list[RowAnswer]:
+    """Each row's logits, on the device, by its own readout. All that leave it as they are leave it in one copy."""
+    whole = [index for index, readout in enumerate(readouts) if isinstance(readout, AllLogits)]
+    moved = dict(enumerate(logits))
+    if whole:
+        flat = torch.cat([logits[index].flatten() for index in whole]).cpu()
+        parts = flat.split([logits[index].numel() for index in whole])
+        moved |= {index: part.view_as(logits[index]) for index, part in zip(whole, parts, strict=True)}
+    return [read(moved[index], readout) for index, readout in enumerate(readouts)]
 
 
 @torch.inference_mode()

@@ -1,5 +1,6 @@
 """The network on CUDA against the network on the CPU: the same rows, the same stacks, the same labels."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,6 @@ from madx.forward import Row, infer
 from madx.loading import load_backbone
 from madx.plan import IDENTITY, RowStack, Slot
 from madx.precision import BFLOAT16, FLOAT32, Precision
-from madx.stack import Adapters
 from tests.support.tiny import make_adapter, make_backbone
 from trainer.loop import BatchLoss, Optimisation, Schedule, new_optimizer, train_steps
 from trainer.methods.madx import train_language
@@ -34,33 +34,42 @@ def adapters_of(config: BackboneConfig) -> list[Adapter]:
     return languages + tasks
 
 
-def rows_of(slots: list[Slot], vocabulary: int) -> list[Row]:
-    generator = torch.Generator().manual_seed(5)
+def filled(bank: Bank, adapters: list[Adapter]) -> list[Slot]:
+    return [bank.add(bank.stage(adapter)) for adapter in adapters]
+
+
+def rows_of(
+    slots: list[Slot], vocabulary: int, *, rows_in_all: int = 32, longest: int = 100, seed: int = 5
+) -> list[Row]:
+    generator = torch.Generator().manual_seed(seed)
     rows = []
-    for index in range(32):
-        length = int(torch.randint(1, 100, (1,), generator=generator))
+    for index in range(rows_in_all):
+        length = int(torch.randint(1, longest, (1,), generator=generator))
         ids = tuple(torch.randint(5, vocabulary - 1, (length,), generator=generator).tolist())
         stack = RowStack(language=[*slots[:4], IDENTITY][index % 5], task=[*slots[4:], IDENTITY][index % 3])
         rows.append(Row(input_ids=ids, positions=tuple(range(length)), stack=stack))
     return rows
 
 
+def assert_close(found: Sequence[torch.Tensor], expected: Sequence[torch.Tensor], tolerance: float) -> None:
+    for one, other in zip(found, expected, strict=True):
+        assert (one.cpu() - other.cpu()).abs().max() <= tolerance * max(1.0, other.abs().max().item())
+
+
+@pytest.mark.parametrize("grouped", [False, True], ids=["segments", "grouped"])
 @pytest.mark.parametrize("precision", [FLOAT32, BFLOAT16], ids=lambda precision: precision.name)
-def test_a_mixed_batch_equals_the_cpu(folder: Path, device: torch.device, precision: Precision) -> None:
+def test_a_mixed_batch_equals_the_cpu(
+    folder: Path, device: torch.device, precision: Precision, *, grouped: bool
+) -> None:
     on_cpu = load_backbone(folder)
     on_cuda = load_backbone(folder, device=device, dtype=precision.activations)
     assert has_varlen_kernel(device, precision.activations, 8) == (precision is BFLOAT16)
     given = adapters_of(on_cpu.config)
-    banks: list[Adapters] = []
-    slots: list[Slot] = []
-    for bank in (Bank(on_cpu.config), Bank(on_cpu.config, device=device, precision=precision)):
-        slots = [bank.add(bank.stage(adapter)) for adapter in given]
-        banks.append(bank)
-    rows = rows_of(slots, on_cpu.config.vocab_size)
-    expected = infer(on_cpu.backbone, banks[0], rows)
-    found = infer(on_cuda.backbone, banks[1], rows)
-    for one, other in zip(expected, found, strict=True):
-        assert (one - other.cpu()).abs().max() <= TOLERANCE[precision] * max(1.0, one.abs().max().item())
+    plain = Bank(on_cpu.config)
+    expected = infer(on_cpu.backbone, plain, rows_of(filled(plain, given), on_cpu.config.vocab_size))
+    bank = Bank(on_cpu.config, device=device, precision=precision, grouped=grouped)
+    found = infer(on_cuda.backbone, bank, rows_of(filled(bank, given), on_cpu.config.vocab_size))
+    assert_close(found, expected, TOLERANCE[precision])
 
 
 def test_a_language_adapter_trains_on_cuda(folder: Path, device: torch.device) -> None:

@@ -31,11 +31,13 @@ def make_network(config: BackboneConfig = CONFIG, *, std: float = 0.3) -> Backbo
     return made
 
 
-def make_rows(lengths: list[int], stacks: list[RowStack], *, seed: int = 5) -> list[Row]:
+def make_rows(
+    lengths: list[int], stacks: list[RowStack], *, seed: int = 5, vocab_size: int = CONFIG.vocab_size
+) -> list[Row]:
     """One row of random tokens for each length; stacks are dealt out in turn; every token is read."""
     generator = torch.Generator().manual_seed(seed)
     rows = []
     for index, length in enumerate(lengths):
-        ids = tuple(torch.randint(5, CONFIG.vocab_size, (length,), generator=generator).tolist())
+        ids = tuple(torch.randint(5, vocab_size, (length,), generator=generator).tolist())
         rows.append(Row(input_ids=ids, positions=tuple(range(length)), stack=stacks[index % len(stacks)]))
     return rows
