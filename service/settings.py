@@ -47,7 +47,9 @@ class Settings(BaseSettings):
     )
     requests_per_minute: int = Field(default=6_000, ge=0, description="requests with one key; 0: no limit")
     max_body_bytes: int = Field(default=8 * _MIB, gt=0, description="bytes of one request's body, uploads apart")
-    max_upload_bytes: int = Field(default=1024 * _MIB, gt=0, description="bytes of one upload, of one form, or of one stream of lines")
+    max_upload_bytes: int = Field(
+        default=1024 * _MIB, gt=0, description="bytes of one upload, of one form, or of one stream of lines"
+    )
     upload_idle_s: float = Field(default=60.0, gt=0, description="seconds without a byte after which an upload ends")
     upload_ttl_s: float = Field(
         default=86_400.0, gt=0, description="seconds that a resumable upload is kept after its last piece"

@@ -45,7 +45,14 @@ class Home:
     loaded: LoadedBackbone
 
     def settings(self, **given: Any) -> Settings:
-        fields: dict[str, Any] = {"home": self.folder, "backbone": str(self.backbone), "device": "cpu", "keys": "off"}
+        """In float32, whatever this processor has: scores are held against those of the network itself."""
+        fields: dict[str, Any] = {
+            "home": self.folder,
+            "backbone": str(self.backbone),
+            "device": "cpu",
+            "dtype": "float32",
+            "keys": "off",
+        }
         return Settings(**(fields | given))
 
     def copy(self, folder: Path) -> "Home":

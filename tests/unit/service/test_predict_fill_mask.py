@@ -22,7 +22,9 @@ def probabilities(home: Home, text: str, language: str | None) -> list[list[floa
     if language is not None:
         version = home.version(language)
         with home.registry() as registry, registry.store.open(version.weights_digest) as stream:
-            stack = RowStack(language=bank.add(from_safetensors(stream.read(), version.manifest, home.loaded.config)))
+            stack = RowStack(
+                language=bank.add(bank.stage(from_safetensors(stream.read(), version.manifest, home.loaded.config)))
+            )
     encoded = fill_mask.encode(text, home.loaded.tokenizer, max_tokens=home.loaded.config.max_tokens)
     row = Row(input_ids=encoded.input_ids, positions=encoded.positions, stack=stack)
     scores: list[list[float]] = infer(home.loaded.backbone, bank, [row])[0].softmax(-1).tolist()

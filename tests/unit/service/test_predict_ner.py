@@ -25,7 +25,7 @@ def expected(home: Home, text: str, language: str | None, **options: Any) -> lis
             return IDENTITY
         version = home.version(name)
         with home.registry() as registry, registry.store.open(version.weights_digest) as stream:
-            return bank.add(from_safetensors(stream.read(), version.manifest, home.loaded.config))
+            return bank.add(bank.stage(from_safetensors(stream.read(), version.manifest, home.loaded.config)))
 
     stack = RowStack(language=slot(language), task=slot("ner"), leave_out=options.pop("leave_out", ()))
     encoded = ner.encode(text, home.loaded.tokenizer, max_tokens=home.loaded.config.max_tokens)
