@@ -1,4 +1,4 @@
-"""The bottleneck: down, non-linearity, up. The residual is the caller's (it differs between the stack forms)."""
+"""The bottleneck: down, non-linearity, up. Which residual it is added to is the caller's: the stack forms differ."""
 
 import torch
 from torch import nn
@@ -37,5 +37,16 @@ class Bottleneck(nn.Module):
         return isinstance(self.down, PackedLinear)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y: torch.Tensor = self.up(self.down(x.to(self.dtype), self._non_linearity))
+        y: torch.Tensor = self.up(self._inner(x))
         return y if self.scaling == 1.0 else y * self.scaling
+
+    def added_to(self, residual: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """residual + U act(D x), both (T, D): in one step where the residual is of the packed layer's type."""
+        if isinstance(self.up, PackedLinear) and self.scaling == 1.0 and residual.dtype == self.dtype:
+            return self.up.added_to(residual, self._inner(x))
+        y: torch.Tensor = self(x)
+        return y + residual
+
+    def _inner(self, x: torch.Tensor) -> torch.Tensor:
+        inner: torch.Tensor = self.down(x.to(self.dtype), self._non_linearity)
+        return inner

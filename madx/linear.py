@@ -49,6 +49,13 @@ class PackedLinear(nn.Module):
         y: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, attribute, [], algorithm)
         return y
 
+    def added_to(self, residual: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """residual + x W^T + b, where the residual is of the weight's type."""
+        y: torch.Tensor = torch.ops.mkldnn._linear_pointwise.binary(
+            x.to(self.weight.dtype), residual, self.weight, self.bias, "add"
+        )
+        return y
+
 
 class Int8Linear(nn.Module):
     """A frozen layer of int8 weights with a scale per output, whose input gets a scale per token.

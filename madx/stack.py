@@ -81,7 +81,7 @@ def adapt(
     h: torch.Tensor = norm(f + a)
     if not language and not task:
         return h
-    la = _replaced(f, [(s, _through(b, _input(ad, h, f), s) + f[s.start : s.stop]) for s, ad, b in language])
+    la = _replaced(f, [(s, _added(b, f, _input(ad, h, f), s)) for s, ad, b in language])
     if not task:
         adapted: torch.Tensor = norm(la + a)
         return adapted
@@ -91,11 +91,10 @@ def adapt(
         paper_input = _replaced(h, [(s, la[s.start : s.stop]) for s, _, _ in language])
     pieces: list[tuple[Segment, torch.Tensor]] = []
     for segment, adapter, bottleneck in task:
-        rows = slice(segment.start, segment.stop)
         if adapter.config.form == "paper":
-            pieces.append((segment, _through(bottleneck, paper_input, segment) + f[rows]))
+            pieces.append((segment, _added(bottleneck, f, paper_input, segment)))
         else:
-            pieces.append((segment, _through(bottleneck, _input(adapter, h_la, la), segment) + la[rows]))
+            pieces.append((segment, _added(bottleneck, la, _input(adapter, h_la, la), segment)))
     out: torch.Tensor = norm(_replaced(la, pieces) + a)
     return out
 
@@ -104,18 +103,23 @@ def _input(adapter: Adapter, normed: torch.Tensor, raw: torch.Tensor) -> torch.T
     return normed if adapter.config.original_ln_before else raw
 
 
-def _through(module: Bottleneck | Invertible, x: torch.Tensor, segment: Segment) -> torch.Tensor:
-    """The segment's rows of `x` (T, D) -> what `module` makes of them.
+def _added(bottleneck: Bottleneck, residual: torch.Tensor, x: torch.Tensor, segment: Segment) -> torch.Tensor:
+    """The segment's rows of `residual` with the bottleneck's output for those of `x` added; both (T, D)."""
+    computed, kept = _rows(bottleneck, segment, x.shape[0])
+    return bottleneck.added_to(residual[computed], x[computed])[kept]
 
-    Packed layers are given neighbouring rows too, whose results are dropped, as `linear.round_tokens` wants it.
+
+def _rows(module: Bottleneck | Invertible, segment: Segment, tokens: int) -> tuple[slice, slice]:
+    """The rows of a batch to compute for a segment, and which of the results to keep.
+
+    Packed layers are given neighbouring rows too, so that they see few numbers of tokens (`linear.round_tokens`).
     """
-    if not module.is_packed:
-        return module(x[segment.start : segment.stop])  # type: ignore[no-any-return]
     length = segment.stop - segment.start
-    computed = min(round_tokens(length), x.shape[0])
-    start = min(segment.start, x.shape[0] - computed)
-    wide: torch.Tensor = module(x[start : start + computed])
-    return wide[segment.start - start : segment.stop - start]
+    if not module.is_packed:
+        return slice(segment.start, segment.stop), slice(length)
+    computed = min(round_tokens(length), tokens)
+    start = min(segment.start, tokens - computed)
+    return slice(start, start + computed), slice(segment.start - start, segment.stop - start)
 
 
 def invert_rows(e: torch.Tensor, plan: Plan, adapters: Adapters) -> torch.Tensor:
@@ -124,5 +128,6 @@ def invert_rows(e: torch.Tensor, plan: Plan, adapters: Adapters) -> torch.Tensor
     for segment in plan.language:
         invertible = None if segment.slot == IDENTITY else adapters[segment.slot].invertible
         if invertible is not None:
-            pieces.append((segment, _through(invertible, e, segment)))
+            computed, kept = _rows(invertible, segment, e.shape[0])
+            pieces.append((segment, invertible(e[computed])[kept]))
     return _replaced(e, pieces)
