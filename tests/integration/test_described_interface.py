@@ -59,7 +59,7 @@ def test_with_a_key(home: Home, checkout: Path, tmp_path: Path) -> None:
             *("--header", f"Authorization: Bearer {key}", "--exclude-operation-id", "revoke_key"),
             *("--phases", "coverage,fuzzing,stateful", "--max-examples", "4"),
         )
-    assert "Tested: 36" in report, report
+    assert "Tested: 40" in report, report
 
 
 def test_without_a_key(home: Home, checkout: Path, tmp_path: Path) -> None:
@@ -67,4 +67,4 @@ def test_without_a_key(home: Home, checkout: Path, tmp_path: Path) -> None:
         report = attacked(
             server, checkout / "docs" / "openapi.json", tmp_path, *("--phases", "fuzzing", "--max-examples", "3")
         )
-    assert "Tested: 37" in report, report
+    assert "Tested: 41" in report, report

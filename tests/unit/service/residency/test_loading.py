@@ -41,7 +41,7 @@ def test_an_adapter_that_was_evicted_comes_back_and_answers_as_before(home: Home
         assert first == again
         assert rig.loads.references == ["en@1", "sw@1", "en@1"]
 
-    run(home, check, adapter_bytes=6_000)
+    run(home, check, adapter_bytes=12_000)
 
 
 def test_a_load_that_nobody_waits_for_any_more_is_there_for_the_next(home: Home) -> None:
@@ -86,7 +86,7 @@ def test_one_request_that_needs_more_than_fits_is_still_answered(home: Home) -> 
         assert len((await patiently(bulk)).answers) == 4
         assert (rig.metrics.value("glossa_adapter_overcommits_total") or 0) >= 1
 
-    run(home, check, adapter_bytes=6_000)
+    run(home, check, adapter_bytes=12_000)
 
 
 def test_a_store_that_hangs_is_given_up_and_not_asked_again_at_once(home: Home) -> None:
