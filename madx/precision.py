@@ -19,7 +19,7 @@ class Precision:
     """`activations` flow between sub-layers and through heads; `weights` and `adapters` are what the backbone's linear
     layers and the bottlenecks multiply in.
 
-    On a CPU the activations stay float32 between products in halves: as fast there, and four times as near to float32.
+    On a CPU the activations stay float32 between products in halves, so that sums over the layers are not rounded.
     With int8 weights a layer quantises its input token by token, so that a row does not depend on its neighbours.
     """
 

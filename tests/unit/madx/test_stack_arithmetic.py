@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from benchmarks.shapes import XLM_R_BASE
 from madx.adapter import Adapter
 from madx.backbone import Backbone
 from madx.bank import Bank
-from madx.config import AdapterConfig, BackboneConfig, HeadConfig, language_config, task_config
+from madx.config import AdapterConfig, HeadConfig, language_config, task_config
 from madx.errors import NoMaskedLMHead
 from madx.forward import Row, hidden_states, infer
 from madx.plan import IDENTITY, RowStack, Segment, Slot, plan_rows
@@ -18,20 +19,6 @@ from madx.stack import adapt
 from tests.support.network import CONFIG, make_network
 from tests.support.tiny import make_adapter
 
-XLM_R_BASE = BackboneConfig(
-    family="xlm-roberta",
-    hidden_size=768,
-    num_layers=12,
-    num_heads=12,
-    intermediate_size=3072,
-    vocab_size=250_002,
-    max_positions=514,
-    type_vocab_size=1,
-    position_offset=2,
-    pad_token_id=1,
-    layer_norm_eps=1e-5,
-    activation="gelu",
-)
 TAGS = HeadConfig(type="tagging", labels=("O", "B-PER", "I-PER"))
 
 
