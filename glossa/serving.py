@@ -23,6 +23,8 @@ from service.access import is_loopback
 from service.app import create_app
 from service.settings import Settings
 
+from .http_protocol import BoundedHttp
+
 OnReady = Callable[[str], Awaitable[bool]]
 _CLOSING_S = 5.0
 _LOOKED_EVERY_S = 0.1
@@ -136,9 +138,14 @@ class StoppingServer(uvicorn.Server):
         task.cancel()
 
 
+def http_config(app: FastAPI, **options: Any) -> uvicorn.Config:
+    """How uvicorn serves the app, wherever it does."""
+    return uvicorn.Config(app, http=BoundedHttp, access_log=False, **options)
+
+
 @contextlib.asynccontextmanager
 async def _running(app: FastAPI, bound: socket.socket) -> AsyncIterator[tuple[StoppingServer, "asyncio.Task[None]"]]:
-    config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False)
+    config = http_config(app, lifespan="off", log_config=None)
     server = StoppingServer(config, app)
     # From here on connections are taken; uvicorn answers them as soon as it runs.
     bound.listen(config.backlog)

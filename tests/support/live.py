@@ -10,7 +10,7 @@ from typing import Any
 
 import uvicorn
 
-from glossa.serving import StoppingServer, address_of, listen
+from glossa.serving import StoppingServer, address_of, http_config, listen
 from service.app import create_app
 
 from .served import PATIENCE_S, Home
@@ -37,7 +37,7 @@ class LiveServer:
 def serving(home: Home, **settings: Any) -> Iterator[LiveServer]:
     app = create_app(home.settings(**settings))
     with listen("127.0.0.1", 0) as bound:
-        config = uvicorn.Config(app, log_level="error", access_log=False)
+        config = http_config(app, log_level="error")
         server = StoppingServer(config, app)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="live server")
         thread.start()

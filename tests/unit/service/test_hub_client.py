@@ -1,16 +1,13 @@
 """`huggingface_hub.InferenceClient`, unchanged, against a real web server on loopback."""
 
-import socket
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
-import uvicorn
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 
-from service.app import create_app
+from tests.support.live import serving
 from tests.support.served import PATIENCE_S, Home
 
 TEXT = "Amina Juma works in Nairobi for Acme."
@@ -18,19 +15,8 @@ TEXT = "Amina Juma works in Nairobi for Acme."
 
 @pytest.fixture(scope="module")
 def address(home: Home) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(create_app(home.settings()), log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        deadline_s = time.monotonic() + PATIENCE_S
-        while not server.started:
-            assert thread.is_alive(), "the server did not start"
-            assert time.monotonic() < deadline_s
-            time.sleep(0.02)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(PATIENCE_S)
-        assert not thread.is_alive()
+    with serving(home) as live:
+        yield live.address
 
 
 def test_token_classification(address: str) -> None:
