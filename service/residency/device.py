@@ -1,4 +1,4 @@
-"""Adapters on the device, staged or in a slot of the bank: by bytes, least recently used first, never one in use.
+"""Adapters on the device, staged or in a slot of the bank: a limit in bytes, and none that is in use leaves.
 
 An adapter is in use while somebody holds its lease: a queued request, or the batch that runs. Loader threads bring
 adapters in and say which are to go; only the device thread touches slots, and takes those out at its next turn.
@@ -6,7 +6,6 @@ adapters in and say which are to go; only the device thread touches slots, and t
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, KeysView, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from registry.values import Version
 
 from ..errors import AdapterLoadFailed, PinsFull
 from ..metrics import Metrics
+from .order import EvictionOrder
 from .places import Lease, Place, Placed, Sized
 
 OVER_AFTER_S = 0.1
@@ -50,7 +50,8 @@ class DeviceMemory(Generic[_Staged]):
         self._metrics = metrics
         self._wake = wake
         self._changed = threading.Condition()
-        self._places: OrderedDict[Digest, Place[_Staged]] = OrderedDict()
+        self._places: dict[Digest, Place[_Staged]] = {}
+        self._order = EvictionOrder(limit_bytes)
         self._sizes: dict[Digest, int] = {}
         self._in_slots: dict[Digest, Slot] = {}
         self._doomed: set[Digest] = set()
@@ -76,7 +77,7 @@ class DeviceMemory(Generic[_Staged]):
             place = self._places.get(digest)
             if place is None:
                 return None
-            self._places.move_to_end(digest)
+            self._order.want(digest)
             self._doomed.discard(digest)
             return place.lent(digest)
 
@@ -99,6 +100,7 @@ class DeviceMemory(Generic[_Staged]):
                 lease=ref(lease),
                 future=ref(future),
             )
+            self._order.add(digest, staged.size_bytes)
             self._sizes[digest] = staged.size_bytes
             self._used_bytes += staged.size_bytes
             self._tell()
@@ -216,12 +218,12 @@ class DeviceMemory(Generic[_Staged]):
         lacking_bytes = self._used_bytes + size_bytes - self.limit_bytes
         lacking_bytes -= sum(self._places[digest].size_bytes for digest in self._doomed)
         going: list[Digest] = []
-        for digest, place in self._places.items():
+        for digest in self._order:
             if lacking_bytes <= 0:
                 break
-            if digest not in self._doomed and not self._is_needed(digest, place):
+            if digest not in self._doomed and not self._is_needed(digest, self._places[digest]):
                 going.append(digest)
-                lacking_bytes -= place.size_bytes
+                lacking_bytes -= self._sizes[digest]
         for digest in going:
             if self._places[digest].slot is None:
                 self._drop(digest)
@@ -236,6 +238,7 @@ class DeviceMemory(Generic[_Staged]):
 
     def _drop(self, digest: Digest) -> None:
         place = self._places.pop(digest)
+        self._order.discard(digest)
         self._used_bytes -= self._sizes.pop(digest)
         self._metrics.evictions.labels(tier="device").inc()
         self._metrics.eviction_age_seconds.labels(tier="device").observe(time.monotonic() - place.since_s)
