@@ -53,6 +53,15 @@ def random_adapter(
     return adapter.requires_grad_(False).eval()
 
 
+def random_language(shape: BackboneConfig, rank: int) -> Adapter:
+    """The same for the same shape and rank, wherever it is made."""
+    return random_adapter(shape, LANGUAGE, seed=1_000 + rank)
+
+
+def random_task(shape: BackboneConfig, rank: int) -> Adapter:
+    return random_adapter(shape, TASK, HEAD, seed=100_000 + rank)
+
+
 @torch.no_grad()
 def _randomise(named: Iterable[tuple[str, torch.Tensor]], generator: torch.Generator | None = None) -> None:
     for name, parameter in named:

@@ -21,10 +21,9 @@ from registry.publish import publish
 from registry.registry import Registry, open_registry
 from registry.values import Version
 
-from .shapes import HEAD, LANGUAGE, TASK, random_adapter
+from .shapes import HEAD, LANGUAGE, TASK, random_language, random_task
 
 TASK_NAME = "ner"
-_LANGUAGE_SEED, _TASK_SEED = 1_000, 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,10 +71,8 @@ def make_world(home: Path, backbone: Path, *, languages: int, tasks: int, blob_u
             backbone=backbone,
             home=home,
             shape=loaded.config,
-            languages=tuple(
-                press.language(code, seed=_LANGUAGE_SEED + rank) for rank, code in enumerate(language_codes(languages))
-            ),
-            tasks=tuple(press.task(f"{TASK_NAME}-{rank}", seed=_TASK_SEED + rank) for rank in range(tasks)),
+            languages=tuple(press.language(code, rank) for rank, code in enumerate(language_codes(languages))),
+            tasks=tuple(press.task(f"{TASK_NAME}-{rank}", rank) for rank in range(tasks)),
             blob_url=blob_url,
         )
     finally:
@@ -89,9 +86,8 @@ class _Press:
     registry: Registry
     loaded: LoadedBackbone
 
-    def language(self, code: str, *, seed: int) -> Version:
-        adapter = random_adapter(self.loaded.config, LANGUAGE, seed=seed)
-        weights = to_safetensors(adapter, dtype=torch.bfloat16)
+    def language(self, code: str, rank: int) -> Version:
+        weights = to_safetensors(random_language(self.loaded.config, rank), dtype=torch.bfloat16)
         manifest = Manifest(
             kind="language",
             config=LANGUAGE,
@@ -102,9 +98,8 @@ class _Press:
         )
         return self._publish(f"lang-{code}", manifest, weights)
 
-    def task(self, name: str, *, seed: int) -> Version:
-        adapter = random_adapter(self.loaded.config, TASK, HEAD, seed=seed)
-        weights = to_safetensors(adapter, dtype=torch.bfloat16)
+    def task(self, name: str, rank: int) -> Version:
+        weights = to_safetensors(random_task(self.loaded.config, rank), dtype=torch.bfloat16)
         manifest = Manifest(
             kind="task",
             config=TASK,
