@@ -13,7 +13,7 @@ from registry.references import AdapterRef
 from registry.registry import Registry
 from registry.values import Event, Version
 
-from .residency.switching import Question
+from .resolve import Question
 from .watcher import Watcher
 
 TRUSTED_S = 5.0

@@ -16,6 +16,9 @@ from registry.values import Version
 from .errors import LanguageMissing
 from .schemas import StackParameters
 
+Question = AdapterRef | tuple[Kind, str]
+"""What a request names: a reference, or a kind and the language or task of the default."""
+
 
 class Lookups(Protocol):
     """The registry's two answers, for the backbone that is served."""
@@ -25,6 +28,27 @@ class Lookups(Protocol):
 
     def choose(self, kind: Kind, key: str) -> Version:
         """What runs where a request names no adapter for this language or task."""
+
+
+class Once:
+    """`lookups`, where each question is asked once and its first answer holds.
+
+    For one request: a reference may go over to another version at any moment, and all texts must run on the same one.
+    """
+
+    def __init__(self, lookups: Lookups) -> None:
+        self._lookups = lookups
+        self._found: dict[Question, Version] = {}
+
+    def find(self, reference: AdapterRef) -> Version:
+        if reference not in self._found:
+            self._found[reference] = self._lookups.find(reference)
+        return self._found[reference]
+
+    def choose(self, kind: Kind, key: str) -> Version:
+        if (kind, key) not in self._found:
+            self._found[kind, key] = self._lookups.choose(kind, key)
+        return self._found[kind, key]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

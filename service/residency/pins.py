@@ -10,7 +10,7 @@ from registry.references import AdapterRef, parse_reference
 from registry.values import Version
 
 from ..errors import InvalidSettings
-from .switching import Question
+from ..resolve import Question
 from .tiers import Residency
 
 _log = logging.getLogger(__name__)

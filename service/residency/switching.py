@@ -12,20 +12,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from madx.errors import GlossaError
-from madx.manifest import Kind
 from registry.references import AdapterRef
 from registry.values import Event, Version
 
 from ..logs import where
 from ..metrics import Metrics
+from ..resolve import Question
 from .tiers import Residency
 
 _MOST_REMEMBERED = 4_096
 
 _log = logging.getLogger(__name__)
-
-Question = AdapterRef | tuple[Kind, str]
-"""What a request names: a reference, or a kind and the language or task of the default."""
 
 
 @dataclass(slots=True, kw_only=True)

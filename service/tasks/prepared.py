@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from madx.errors import InvalidInput
 
 from ..readout import RowAnswer
-from ..resolve import Lookups, Stack
+from ..resolve import Lookups, Once, Stack
 from ..schemas import StackParameters, language_of_each
 from ..state import Server
 from ..work import AskedRow
@@ -40,8 +40,9 @@ class Asked:
     encode: Callable[[tuple[Stack, ...]], Prepared]
 
     def stacks(self, lookups: Lookups) -> tuple[Stack, ...]:
-        """One for each text; each language is looked up once."""
-        resolved = {code: self.resolve(lookups, code) for code in dict.fromkeys(self.codes)}
+        """One for each text; what a request names stands for one version in all of them."""
+        once = Once(lookups)
+        resolved = {code: self.resolve(once, code) for code in dict.fromkeys(self.codes)}
         return tuple(resolved[code] for code in self.codes)
 
 

@@ -13,10 +13,12 @@ from registry import aliases, catalog
 from registry.errors import AmbiguousAdapter, UnknownTask, UnknownVersion, WrongBackbone
 from registry.references import AdapterRef
 from registry.registry import Registry
+from registry.values import Version
 from service.errors import LanguageMissing
 from service.resolutions import Resolutions
-from service.resolve import Stack, Target, resolve_masked_lm, resolve_task
+from service.resolve import Question, Stack, Target, resolve_masked_lm, resolve_task
 from service.schemas import StackParameters
+from service.tasks.prepared import Asked, Prepared
 from service.watcher import Watcher
 from tests.support import tiny
 from tests.support.served import Home, make_home
@@ -182,3 +184,26 @@ def test_conflicts_reach_the_client_with_what_it_can_choose(own_home: Home) -> N
         problem = client.post("/v1/predict/ner?language=sw", json={"inputs": "x"}).json()
     assert (problem["status"], problem["code"]) == (409, "ambiguous")
     assert problem["candidates"] == ["ner", "ner-b"]
+
+
+def test_all_texts_of_a_request_run_on_one_version_of_an_adapter(own_home: Home, registry: Registry) -> None:
+    """Though the reference goes over to another version between two texts of different languages."""
+    versions_there = [own_home.version("ner"), own_home.publish("ner", tiny.task_checkpoint(own_home.loaded, seed=9))]
+
+    def going_over(question: Question, version: Version) -> Version:
+        return versions_there.pop(0) if version.name == "ner" else version
+
+    def unencoded(stacks: tuple[Stack, ...]) -> Prepared:
+        raise AssertionError(stacks)
+
+    resolutions = Resolutions(registry, own_home.loaded.fingerprint, Watcher(registry), switched=going_over)
+    asked = Asked(
+        codes=("sw", "en", "sw"),
+        resolve=lambda lookups, code: resolve_task(lookups, target_of(own_home), "ner", code, StackParameters()),
+        encode=unencoded,
+    )
+    assert [names(stack) for stack in asked.stacks(resolutions)] == [
+        ("sw@1", "ner@1"),
+        ("en@1", "ner@1"),
+        ("sw@1", "ner@1"),
+    ]

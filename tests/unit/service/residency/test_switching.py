@@ -9,7 +9,8 @@ from typing import Any
 from registry.errors import UnknownVersion
 from registry.references import AdapterRef
 from registry.values import Event, Version
-from service.residency.switching import Question, Switching
+from service.residency.switching import Switching
+from service.resolve import Question
 from tests.support.served import PATIENCE_S, Home, Rig, running_engine
 
 ALIAS = AdapterRef(name="sw", alias="production")
