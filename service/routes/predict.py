@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -127,7 +128,8 @@ async def _lines_of_body(request: Request, call: Call) -> AsyncIterator[bytes | 
     """One for each text of a body that is JSON as a whole."""
     settings = call.server.settings
     content = await body_of(request).read(call.server.intake, settings.upload_idle_s)
-    for line in await call.server.pools.tokenize(lambda: ndjson.split(content, max_inputs=settings.max_inputs)):
+    split = partial(ndjson.split, content, max_inputs=settings.max_inputs, most_bytes=settings.max_body_bytes)
+    for line in await call.server.pools.tokenize(split):
         yield line
 
 

@@ -1,6 +1,7 @@
 """Lines of a body, however it was cut into pieces, and bodies of many texts as lines."""
 
 import asyncio
+import tracemalloc
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -59,6 +60,28 @@ def test_a_long_line_costs_no_memory_and_its_neighbours_nothing() -> None:
     assert max(held) <= 10
 
 
+def test_no_piece_makes_a_copy_of_all_that_came_before_it() -> None:
+    piece, count = b"x" * 1_000, 2_000
+    most_bytes = 0
+
+    async def sent() -> AsyncIterator[bytes]:
+        nonlocal most_bytes
+        for _ in range(count):
+            yield piece
+            most_bytes = max(most_bytes, tracemalloc.get_traced_memory()[1])
+        yield b"\n"
+
+    async def collect() -> int:
+        return sum([len(line) async for line in lines_of(sent(), longest_bytes=1 << 30) if isinstance(line, bytes)])
+
+    tracemalloc.start()
+    try:
+        assert asyncio.run(collect()) == len(piece) * count
+    finally:
+        tracemalloc.stop()
+    assert most_bytes < 1.5 * len(piece) * count
+
+
 @pytest.mark.parametrize(
     ("header", "asked"),
     [
@@ -74,8 +97,8 @@ def test_who_asks_for_it(header: str, asked: bool) -> None:
     assert is_asked_for(header) is asked
 
 
-def bodies(body: Any, max_inputs: int = 3) -> list[Any]:
-    return [orjson.loads(line) for line in split(orjson.dumps(body), max_inputs=max_inputs)]
+def bodies(body: Any, max_inputs: int = 3, most_bytes: int = 1_000) -> list[Any]:
+    return [orjson.loads(line) for line in split(orjson.dumps(body), max_inputs=max_inputs, most_bytes=most_bytes)]
 
 
 def test_each_text_gets_what_stands_for_all_and_its_own_language() -> None:
@@ -101,4 +124,18 @@ def test_too_many_texts_and_other_numbers_of_languages_are_refused() -> None:
     with pytest.raises(InvalidRequest, match="1 languages for 2 texts"):
         bodies({"inputs": ["a", "b"], "parameters": {"language": ["sw"]}})
     with pytest.raises(InvalidRequest, match="no JSON"):
-        split(b"{", max_inputs=3)
+        split(b"{", max_inputs=3, most_bytes=1_000)
+
+
+@pytest.mark.parametrize("beside", [{"options": {"x": "y" * 400}}, {"parameters": {"targets": ["y" * 400]}}])
+def test_what_all_texts_share_may_not_be_repeated_without_bound(beside: dict[str, Any]) -> None:
+    assert len(bodies({"inputs": ["a", "b"], **beside})) == 2
+    with pytest.raises(BodyTooLarge, match="once for each text") as refusal:
+        bodies({"inputs": ["a", "b", "c"], **beside})
+    assert refusal.value.field == "body"
+
+
+def test_a_language_for_each_text_is_not_repeated() -> None:
+    languages = ["sw" * 50] * 20
+    lines = bodies({"inputs": ["a"] * 20, "parameters": {"language": languages}}, max_inputs=20, most_bytes=1_000)
+    assert [line["parameters"]["language"] for line in lines] == languages

@@ -97,6 +97,7 @@ def test_an_error_is_its_line_s_alone(client: TestClient) -> None:
         ("/v1/predict/ner?lang=sw", LINES, b"", 422, "lang"),
         (PATH, NDJSON, b"no json", 422, "body"),
         (PATH, NDJSON, json.dumps({"inputs": ["a"] * 257}).encode(), 413, "inputs"),
+        (PATH, NDJSON, json.dumps({"inputs": ["a"] * 256, "options": {"x": "y" * 40_000}}).encode(), 413, "body"),
         (PATH, {**LINES, "x-glossa-deadline-ms": "soon"}, b"", 422, "x-glossa-deadline-ms"),
     ],
 )
