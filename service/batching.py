@@ -12,8 +12,10 @@ from madx.manifest import Digest
 
 LOOKAHEAD = 2
 """So many batches' worth of rows are looked at."""
-_FULL = 0.6
+_TELLING = 1 / 3
+"""Of the limit: a batch of less says more of what beginning one takes than of the machine's speed."""
 _STEP = 1.25
+"""How far one batch moves the limit at most, so that a moment in which the machine stood still is soon made good."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +36,31 @@ class Costs:
     def of_row(self, tokens: int, masked: int) -> float:
         return tokens + self.attention * tokens * tokens + self.masked * masked
 
+    def of_batch(self, rows: Iterable["Waiting"]) -> float:
+        """The rows, and each distinct adapter once."""
+        rows = list(rows)
+        languages = {row.language for row in rows} - {None}
+        tasks = {row.task for row in rows} - {None}
+        return sum(row.cost for row in rows) + self.language * len(languages) + self.task * len(tasks)
+
     def within(self, seconds: float) -> float:
         """What a batch of `seconds` may cost: at least what half of the time is enough for."""
-        return max(1.0, max(seconds - self.fixed_s, seconds / 2) / self.seconds_per_token)
+        return max(1.0, self._beyond_fixed(seconds) / self.seconds_per_token)
+
+    def paced(self, cost_limit: float, *, cost: float, seconds: float, within_s: float) -> float:
+        """The next batches' limit after a batch of `cost`, adapters included, took `seconds`.
+
+        A step towards what `within_s` is enough for at that batch's speed: the machine may have been slower when it was
+        calibrated than it is now, or faster.
+        """
+        if cost < _TELLING * cost_limit:
+            return cost_limit
+        enough = cost * self._beyond_fixed(within_s) / self._beyond_fixed(max(seconds, 1e-9))
+        return max(1.0, min(max(enough, cost_limit / _STEP), cost_limit * _STEP))
+
+    def _beyond_fixed(self, seconds: float) -> float:
+        """What of a batch's time is due to its cost: at least half."""
+        return max(seconds - self.fixed_s, seconds / 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,16 +73,6 @@ class BatchLimits:
     masked: int
     size_bytes: int
     cost: float
-
-
-def paced(cost_limit: float, *, cost: float, seconds: float, within_s: float) -> float:
-    """The next batches' cost after one of `cost` took `seconds`: a step towards what `within_s` is enough for.
-
-    The machine may have been slower when it was calibrated than it is now, or faster. A small batch tells nothing.
-    """
-    if cost < _FULL * cost_limit:
-        return cost_limit
-    return max(1.0, cost_limit * min(max(within_s / max(seconds, 1e-9), 1 / _STEP), _STEP))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -270,7 +270,12 @@ class Engine:
     def _turns(self, opened: _Opened) -> Turns:
         adapters = opened.residency.device
         self._forwards = Forwards(
-            opened.model, adapters, limits=opened.limits, batch_s=self._limits.batch_s, metrics=self._metrics
+            opened.model,
+            adapters,
+            limits=opened.limits,
+            costs=opened.costs,
+            batch_s=self._limits.batch_s,
+            metrics=self._metrics,
         )
         return Turns(self._forwards, adapters, self._inbox, costs=opened.costs, tell=self._tell, metrics=self._metrics)
 

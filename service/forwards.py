@@ -6,7 +6,7 @@ their answers. Owned by the device thread, which also runs a small forward now a
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,9 +14,10 @@ import torch
 from madx.bank import Staged
 from madx.errors import GlossaError
 from madx.forward import hidden_states
-from madx.plan import BARE
+from madx.manifest import Digest
+from madx.plan import BARE, Slot
 
-from .batching import BatchLimits, Waiting, paced
+from .batching import BatchLimits, Costs, Waiting
 from .errors import InternalError
 from .logs import where
 from .metrics import Metrics
@@ -28,6 +29,9 @@ from .work import Work
 _log = logging.getLogger(__name__)
 PULSE_EVERY_S = 10.0
 _PULSE_IDS = (2, 3)
+_LARGE = 0.25
+"""Of what a batch may hold, so much is a large one; while several keys wait, batches take half."""
+_NOT_FINITE = "the answer is not finite: an adapter of this text, or the backbone, is damaged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,16 +54,18 @@ class Forwards:
         adapters: DeviceMemory[Staged],
         *,
         limits: BatchLimits,
+        costs: Costs,
         batch_s: float,
         metrics: Metrics,
     ) -> None:
         """`limits` are those to begin with; a batch should take `batch_s`."""
         self._model = model
         self._adapters = adapters
+        self._costs = costs
         self._metrics = metrics
         self._batch_s = batch_s
         self._is_halved = False
-        self._worked_s = time.monotonic()  # when a forward last gave an answer
+        self._worked_s = time.monotonic()  # when a forward last gave a finite answer
         self.limits = limits
         self.beat_s = time.monotonic()
         self.is_sound = True
@@ -70,7 +76,6 @@ class Forwards:
         try:
             return list(zip(batch, self._forward(batch), strict=True))
         except torch.OutOfMemoryError as cause:
-            self._fit_into_memory(sum(chosen.waiting.tokens for chosen in batch))
             error, parts = self._failed(cause), _halves(batch)
         except GlossaError as cause:
             error, parts = cause.with_traceback(None), _by_request(batch)  # its frames would hold the adapters' leases
@@ -104,7 +109,7 @@ class Forwards:
             _log.error("a row that the server computes to see that it lives failed: %s", where(error))
         return False
 
-    def _forward(self, batch: Sequence[Chosen]) -> list[RowAnswer]:
+    def _forward(self, batch: Sequence[Chosen]) -> list[Outcome]:
         needed = {
             version.manifest_digest: chosen.work.loads[version.manifest_digest].result()
             for chosen in batch
@@ -115,41 +120,66 @@ class Forwards:
         self._metrics.batch_adapters.observe(len(needed))
         started_s = self.beat_s = time.monotonic()
         try:
-            with self._adapters.pinned(needed) as slots:
-                rows = [chosen.work.rows[chosen.waiting.row] for chosen in batch]
-                answers = run_rows(self._model, rows, slots)
+            with self._adapters.slots_of(needed) as slots:
+                answers = self._computed(batch, slots)
         finally:
             self.beat_s = time.monotonic()
         seconds = self.beat_s - started_s
         self._metrics.batch_seconds.observe(seconds)
-        self._worked_s, self.is_sound = self.beat_s, True
-        cost = sum(chosen.waiting.cost for chosen in batch)
-        paced_cost = paced(self.limits.cost, cost=cost, seconds=seconds, within_s=self._batch_s)
-        self.limits = replace(self.limits, cost=paced_cost)
+        if any(answer is not None for answer in answers):
+            self._worked_s, self.is_sound = self.beat_s, True
+        self._pace(self._costs.of_batch(chosen.waiting for chosen in batch), seconds)
         for work in {chosen.work for chosen in batch}:
             work.ran(started_s, seconds)
-        return answers
+        broken = [chosen for chosen, answer in zip(batch, answers, strict=True) if answer is None]
+        if broken:
+            _log_damage(broken)
+        return [InternalError(_NOT_FINITE) if answer is None else answer for answer in answers]
+
+    def _computed(self, batch: Sequence[Chosen], slots: Mapping[Digest, Slot]) -> list[RowAnswer | None]:
+        try:
+            return run_rows(self._model, [chosen.work.rows[chosen.waiting.row] for chosen in batch], slots)
+        except torch.OutOfMemoryError:
+            self._fit_into_memory([chosen.waiting for chosen in batch])
+            raise
+
+    def _pace(self, cost: float, seconds: float) -> None:
+        limit = self._costs.paced(self.limits.cost, cost=cost, seconds=seconds, within_s=self._batch_s)
+        self.limits = replace(self.limits, cost=limit)
 
     def _failed(self, cause: Exception) -> InternalError:
         self._metrics.batch_failures.inc()
         _log.error("a forward failed: %s", where(cause))
         return InternalError("the server failed on this request; it may be tried again")
 
-    def _fit_into_memory(self, tokens: int) -> None:
-        """So many were too many. Once: what a device has still too little for is not the batches' fault."""
-        if self._is_halved:
+    def _fit_into_memory(self, rows: Sequence[Waiting]) -> None:
+        """These were too many at once. A row alone was not, nor a batch much smaller than others: there the device is
+        full of something else. Once, for the same reason.
+        """
+        if self._is_halved or len(rows) < 2:
             return
-        self._is_halved = True
-        self.limits = replace(
-            self.limits,
-            tokens=max(1, min(tokens, self.limits.tokens) // 2),
-            masked=max(1, self.limits.masked // 2),
-        )
+        tokens, masked = sum(row.tokens for row in rows), sum(row.masked for row in rows)
+        limits = self.limits
+        if tokens >= _LARGE * min(limits.tokens, limits.cost):
+            limits = replace(limits, tokens=max(1, min(tokens, limits.tokens) // 2))
+        if masked >= _LARGE * limits.masked:
+            limits = replace(limits, masked=max(1, min(masked, limits.masked) // 2))
+        if limits == self.limits:
+            return
+        self._is_halved, self.limits = True, limits
         _log.warning(
-            "the device ran out of memory: batches hold at most %d tokens from now on; lower GLOSSA_BATCH_TOKENS or "
-            "GLOSSA_ADAPTER_BYTES",
-            self.limits.tokens,
+            "the device ran out of memory: batches hold at most %d tokens and %d masks from now on; lower "
+            "GLOSSA_BATCH_TOKENS or GLOSSA_ADAPTER_BYTES",
+            limits.tokens,
+            limits.masked,
         )
+
+
+def _log_damage(rows: Sequence[Chosen]) -> None:
+    """Whether the backbone is damaged, `pulse` finds out: answers that are not finite do not put it off."""
+    versions = [version for chosen in rows for version in chosen.work.rows[chosen.waiting.row].versions]
+    through = ", ".join(sorted({version.reference for version in versions})) or "the backbone alone"
+    _log.error("answers of %d texts are not finite; they ran through %s", len(rows), through)
 
 
 def _halves(batch: Sequence[Chosen]) -> list[Sequence[Chosen]]:

@@ -7,7 +7,7 @@ import torch
 
 from madx.backbone import Backbone
 from madx.bank import Bank
-from madx.errors import GlossaError, InvalidConfig
+from madx.errors import InvalidConfig
 from madx.forward import Row, infer
 from madx.graphs import CudaCapture, Graphs
 from madx.lanes import Lanes, infer_rounded
@@ -37,7 +37,7 @@ class Model:
 
 
 def open_model(settings: Settings) -> Model:
-    """In the device thread, which is the only one that ever touches the bank."""
+    """In the device thread, the only one that changes the bank or runs batches; loader threads stage adapters."""
     device = choose_device(settings.device)
     try:
         precision = choose_precision(settings.dtype, device)
@@ -88,8 +88,11 @@ def _no_device(name: str) -> InvalidSettings:
     return InvalidSettings(f"GLOSSA_DEVICE: {name!r} is no device to serve from; use auto, cpu, cuda or cuda:N")
 
 
-def run_rows(model: Model, rows: Sequence[AskedRow], slots: Mapping[Digest, Slot]) -> list[RowAnswer]:
-    """One forward over rows of any languages and tasks; `slots` has every adapter they name."""
+def run_rows(model: Model, rows: Sequence[AskedRow], slots: Mapping[Digest, Slot]) -> list[RowAnswer | None]:
+    """One forward over rows of any languages and tasks, None for each whose answer is not finite.
+
+    `slots` has every adapter they name.
+    """
 
     def slot(version: Version | None) -> Slot:
         return IDENTITY if version is None else slots[version.manifest_digest]
@@ -103,6 +106,3 @@ def run_rows(model: Model, rows: Sequence[AskedRow], slots: Mapping[Digest, Slot
         for row in rows
     ]
     return read_rows(model.infer(packed), [row.readout for row in rows])
-
-
-Outcome = list[RowAnswer] | GlossaError

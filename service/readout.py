@@ -4,6 +4,7 @@ Fill-mask has a quarter of a million classes on a large vocabulary; shipping and
 event loop would cost more than the forward. Runs in the device thread.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,15 +42,32 @@ RowAnswer = Logits | Ranked
 
 
 @torch.inference_mode()
-def read_rows(logits: Sequence[torch.Tensor], readouts: Sequence[Readout]) -> list[RowAnswer]:
-    """Each row's logits, on the device, by its own readout. All that leave it as they are leave it in one copy."""
+def read_rows(logits: Sequence[torch.Tensor], readouts: Sequence[Readout]) -> list[RowAnswer | None]:
+    """Each row's logits, on the device, by its own readout; None where a number of its answer is not finite.
+
+    All that leave the device as they are leave it in one copy.
+    """
     whole = [index for index, readout in enumerate(readouts) if isinstance(readout, AllLogits)]
     moved = dict(enumerate(logits))
+    is_whole_finite = True
     if whole:
         flat = torch.cat([logits[index].flatten() for index in whole]).cpu()
+        is_whole_finite = bool(flat.isfinite().all())  # seldom False: a look at each row would take much longer
         parts = flat.split([logits[index].numel() for index in whole])
         moved |= {index: part.view_as(logits[index]) for index, part in zip(whole, parts, strict=True)}
-    return [read(moved[index], readout) for index, readout in enumerate(readouts)]
+    answers = [read(moved[index], readout) for index, readout in enumerate(readouts)]
+
+    def holds(answer: RowAnswer) -> bool:
+        return (is_whole_finite and not isinstance(answer, Ranked)) or is_finite(answer)
+
+    return [answer if holds(answer) else None for answer in answers]
+
+
+def is_finite(answer: RowAnswer) -> bool:
+    """A logit that is not finite makes every probability of its position NaN."""
+    if isinstance(answer, Ranked):
+        return all(math.isfinite(probability) for of_one in answer.probabilities for probability in of_one)
+    return bool(np.isfinite(answer).all())
 
 
 @torch.inference_mode()

@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from madx.manifest import Digest, digest_of
-from service.batching import BatchLimits, Costs, Waiting, choose, paced
+from service.batching import BatchLimits, Costs, Waiting, choose
 
 A, B, C, D, E = (digest_of(name) for name in (b"a", b"b", b"c", b"d", b"e"))
 SIZES = {A: 10, B: 10, C: 10, D: 1, E: 2}
@@ -88,22 +89,43 @@ def test_what_a_batch_may_cost() -> None:
     assert Costs(seconds_per_token=10.0).within(0.25) == 1.0
 
 
-def test_batches_come_to_take_as_long_as_they_should() -> None:
-    """On a machine that begins a batch in 0.05 s and then computes a token in a millisecond."""
+def test_what_a_batch_costs() -> None:
+    costs = Costs(seconds_per_token=1.0, language=100.0, task=10.0)
+    assert costs.of_batch([]) == 0.0
+    assert costs.of_batch([row(1, 3)]) == 3.0
+    assert (
+        costs.of_batch([row(1, 3, language=A, task=D), row(2, 4, language=B, task=D), row(3, 1, language=A)]) == 218.0
+    )
 
-    def settled(cost: float) -> float:
+
+@pytest.mark.parametrize("share", [1 / 3, 0.5, 1.0, 3.0])
+def test_batches_come_to_take_as_long_as_they_should(share: float) -> None:
+    """On a machine that begins a batch in 0.05 s and then computes a token in a millisecond, whatever `share` of the
+    limit its batches take, and whatever speed it was calibrated at.
+    """
+
+    def settled(cost: float, seconds_per_token: float) -> float:
+        costs = Costs(seconds_per_token=seconds_per_token, fixed_s=0.05)
         for _ in range(40):
-            cost = paced(cost, cost=cost, seconds=0.05 + cost * 1e-3, within_s=0.25)
+            took_s = 0.05 + share * cost * 1e-3
+            cost = costs.paced(cost, cost=share * cost, seconds=took_s, within_s=0.25)
         return cost
 
-    assert round(settled(10.0)) == 200
-    assert round(settled(10_000.0)) == 200
+    assert settled(10.0, 1e-2) == pytest.approx(200.0)
+    assert settled(10_000.0, 1e-5) == pytest.approx(200.0)
+
+
+def test_a_batch_as_fast_as_it_should_be_moves_nothing_however_large_it_is() -> None:
+    """A row that exceeds the limit takes longer, one of a batch half as large less."""
+    costs = Costs(seconds_per_token=1e-3)
+    for cost in (100.0, 125.0, 250.0, 500.0):
+        assert costs.paced(250.0, cost=cost, seconds=cost * 1e-3, within_s=0.25) == pytest.approx(250.0)
 
 
 def test_one_slow_batch_changes_little_and_a_small_one_nothing() -> None:
-    assert paced(200.0, cost=200.0, seconds=60.0, within_s=0.25) == 160.0
-    assert paced(200.0, cost=200.0, seconds=0.0, within_s=0.25) == 250.0
-    assert paced(200.0, cost=100.0, seconds=60.0, within_s=0.25) == 200.0
+    assert COSTS.paced(200.0, cost=200.0, seconds=60.0, within_s=0.25) == 160.0
+    assert COSTS.paced(200.0, cost=200.0, seconds=0.0, within_s=0.25) == 250.0
+    assert COSTS.paced(200.0, cost=60.0, seconds=60.0, within_s=0.25) == 200.0
 
 
 ROWS = st.lists(
@@ -137,8 +159,7 @@ def test_no_batch_of_several_rows_is_larger_than_its_limits(line: list[Waiting],
         assert sum(chosen.tokens for chosen in batch) <= limits.tokens
         assert sum(chosen.masked for chosen in batch) <= limits.masked
         assert sum(SIZES[digest] for digest in languages | tasks) <= limits.size_bytes
-        cost = sum(chosen.cost for chosen in batch) + 7.0 * len(languages) + 1.0 * len(tasks)
-        assert cost <= limits.cost + 1e-6
+        assert costs.of_batch(batch) <= limits.cost + 1e-6
 
 
 @given(ROWS)
