@@ -14,6 +14,7 @@ from .forward import Row, hidden_states, infer
 from .linear import round_tokens
 from .plan import BARE, Plan, RowStack
 from .stack import Adapters
+from .threads import OneThread
 
 _LARGEST_SHARE = 0.7
 """Of two parts' tokens, in one of them. Beyond it, all cores on one operation at a time are faster."""
@@ -27,9 +28,7 @@ class Lanes:
     def __init__(self, cores: int) -> None:
         """`cores` is at least 2."""
         self._cores = cores
-        self._pool = ThreadPoolExecutor(
-            cores, thread_name_prefix="glossa-lane", initializer=torch.set_num_threads, initargs=(1,)
-        )
+        self._pool = ThreadPoolExecutor(cores, thread_name_prefix="glossa-lane", initializer=OneThread().begin)
 
     def infer(self, backbone: Backbone, adapters: Adapters, rows: Sequence[Row]) -> list[torch.Tensor]:
         """As `forward.infer`, whatever the number of lanes."""

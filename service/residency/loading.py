@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
-import torch
-
 from madx.adapter import Adapter
 from madx.errors import GlossaError
 from madx.manifest import Digest
+from madx.threads import OneThread
 from registry.errors import BlobCorrupt, StoreUnavailable, UnknownBlob
 from registry.values import Version
 
@@ -73,7 +72,7 @@ class Loading(Generic[_Staged]):
         self._stage = stage
         self._metrics = metrics
         self._fetches: Fetches[Weights] = Fetches(at_once=fetches, timeout_s=timeout_s)
-        self._loaders = ThreadPoolExecutor(threads, "glossa-loader", initializer=_OneThread().begin)
+        self._loaders = ThreadPoolExecutor(threads, "glossa-loader", initializer=OneThread().begin)
         self._failed = FailedLoads()
         self._lock = threading.Lock()
         self._loading: dict[Digest, _Load] = {}
@@ -203,23 +202,3 @@ def _raising(error: AdapterLoadFailed) -> "Future[Lease]":
     future: Future[Lease] = Future()
     future.set_exception(error)
     return future
-
-
-class _OneThread:
-    """Makes a loader compute with one thread: the processor belongs to the batches.
-
-    torch keeps the number for each thread that has computed, and one more for those that will for the first time,
-    which must stay as it was.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._for_others = torch.get_num_threads()
-
-    def begin(self) -> None:
-        with self._lock:
-            torch.get_num_threads()  # the first question in a thread sets its number, to that for others
-            torch.set_num_threads(1)
-            restoring = threading.Thread(target=torch.set_num_threads, args=(self._for_others,))
-            restoring.start()
-            restoring.join()

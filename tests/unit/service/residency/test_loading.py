@@ -7,11 +7,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-import torch
 
 from service.errors import AdapterLoadFailed
 from service.readout import Ranked
-from service.residency.loading import _OneThread
 from service.work import AskedRow
 from tests.support.served import PATIENCE_S, Home, Rig, patiently, running_engine
 
@@ -112,17 +110,3 @@ def test_prefetching_loads_once_and_asks_for_nothing_that_is_there(home: Home) -
         assert rig.loads.references == ["sw@1"]
 
     run(home, check)
-
-
-def test_a_loader_computes_with_one_thread_and_others_as_before() -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(3)
-        with ThreadPoolExecutor(1, initializer=_OneThread().begin) as loaders, ThreadPoolExecutor(1) as others:
-            assert loaders.submit(torch.get_num_threads).result() == 1
-            assert others.submit(torch.get_num_threads).result() == 3
-            assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(before)
