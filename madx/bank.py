@@ -12,6 +12,7 @@ import torch
 
 from .adapter import Adapter
 from .config import BackboneConfig
+from .flat import buffer_of, flatten, views_like
 from .grouped import has_grouped_kernel
 from .linear import pack
 from .plan import IDENTITY, Slot
@@ -77,35 +78,67 @@ class Bank:
         """Bytes of the adapters that are in, unused capacity aside."""
         return sum(staged.size_bytes for staged in self._residents.values())
 
+    def host_copy(self, adapter: Adapter) -> Adapter:
+        """The adapter as `stage` reads it at once, to be kept in the host's memory: for CUDA, one page-locked buffer.
+
+        What other devices stage from is the adapter itself.
+        """
+        return adapter if self._copies is None else self._made(adapter, self._page_locked(adapter.state_dict()))
+
     def stage(self, adapter: Adapter) -> Staged:
         """Copy an adapter to the device, ready to be added. The bank owns the copy.
 
         Raises what the device raises where its memory is full, and `RuntimeError` for an adapter of another shape.
         """
-        with torch.device("meta"):
-            copy = Adapter(adapter.config, adapter.head_config, self._backbone)
         tensors = self._copied(adapter.state_dict())
-        copy.load_state_dict(tensors, assign=True)
-        copy.requires_grad_(False).eval()
+        copy = self._made(adapter, tensors)
         size_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
         if self._slabs is None:
             pack(copy, self._precision.adapters)
         return Staged(adapter=copy, size_bytes=size_bytes)
 
+    def _made(self, adapter: Adapter, tensors: Mapping[str, torch.Tensor]) -> Adapter:
+        """An adapter of the same configuration over `tensors`."""
+        with torch.device("meta"):
+            made = Adapter(adapter.config, adapter.head_config, self._backbone)
+        made.load_state_dict(tensors, assign=True)
+        return made.requires_grad_(False).eval()
+
     def _copied(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Copies on the device, in its precision, that are there when this returns."""
         if self._copies is None:
-            return {name: tensor.to(self._device, self._dtype_of(name), copy=True) for name, tensor in tensors.items()}
-        if any(tensor.is_cuda for tensor in tensors.values()):
+            return self._one_by_one(tensors)
+        is_there = any(tensor.is_cuda for tensor in tensors.values())
+        if is_there:
             self._copies.wait_stream(torch.cuda.current_stream(self._device))  # which may still write them
         with torch.cuda.stream(self._copies):
-            copied = {
-                name: _ready(tensor, self._dtype_of(name)).to(self._device, non_blocking=True, copy=True)
-                for name, tensor in tensors.items()
-            }
-            there = self._copies.record_event()
-        there.synchronize()
+            copied = self._one_by_one(tensors) if is_there else self._at_once(self._page_locked(tensors))
+            done = self._copies.record_event()
+        done.synchronize()
         return copied
+
+    def _one_by_one(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {name: tensor.to(self._device, self._dtype_of(name), copy=True) for name, tensor in tensors.items()}
+
+    def _at_once(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Copies of what lies in one buffer, on their way to the device when this returns."""
+        buffer = buffer_of(tensors)
+        if buffer is None:
+            return self._one_by_one(tensors)
+        views = views_like(tensors, buffer.to(self._device, non_blocking=True, copy=True))
+        # A head stays where it is copied to: it must not keep the bottlenecks' memory, which go on to a slab.
+        return {name: view.clone() if name.startswith("head.") else view for name, view in views.items()}
+
+    def _page_locked(self, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """In one buffer, in the bank's precision: as they are, or copied.
+
+        A copy to the device from pageable memory has the driver stage it, and batches wait for that.
+        """
+        buffer = buffer_of(tensors)
+        is_right = all(tensor.dtype == self._dtype_of(name) for name, tensor in tensors.items())
+        if buffer is not None and buffer.is_pinned() and is_right:
+            return tensors
+        return flatten(tensors, {name: self._dtype_of(name) for name in tensors}, page_locked=True)
 
     def _dtype_of(self, name: str) -> torch.dtype:
         """A head reads and writes what flows through the backbone; everything else of an adapter is a bottleneck."""
@@ -145,9 +178,3 @@ class Bank:
             self._freed.append(slot)
         else:
             self._slabs.remove(slot)
-
-
-def _ready(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """In pinned memory: a copy to the device from any other has the driver stage it, and batches wait for that."""
-    tensor = tensor.to(dtype)
-    return tensor if tensor.is_cuda else tensor.pin_memory()
