@@ -21,7 +21,8 @@ from ..metrics import Metrics
 from .order import EvictionOrder
 from .places import Lease, Place, Placed, Sized
 
-OVER_AFTER_S = 0.1
+OVER_AFTER_S = 1.0
+OVER_AFTER_IDLE_S = 0.1
 _POLLED_EVERY_S = 0.02
 _PINNED_OF_LIMIT = 0.5
 
@@ -42,13 +43,20 @@ class DeviceMemory(Generic[_Staged]):
     """Shared between threads, but for what is said to be the device thread's."""
 
     def __init__(
-        self, slots: Slots[_Staged], *, limit_bytes: int, metrics: Metrics, wake: Callable[[], None] = lambda: None
+        self,
+        slots: Slots[_Staged],
+        *,
+        limit_bytes: int,
+        metrics: Metrics,
+        wake: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`wake` makes the device thread take a turn soon, if it has nothing to do."""
         self.limit_bytes = limit_bytes
         self._slots = slots
         self._metrics = metrics
         self._wake = wake
+        self._clock = clock
         self._changed = threading.Condition()
         self._places: dict[Digest, Place[_Staged]] = {}
         self._order = EvictionOrder(limit_bytes)
@@ -58,7 +66,8 @@ class DeviceMemory(Generic[_Staged]):
         self._pinned: dict[Digest, int] = {}  # their bytes
         self._used_bytes = 0
         self._is_computing = False
-        self._moved_s = time.monotonic()
+        self._is_closed = False
+        self._computed_s = self._overcommitted_s = float("-inf")  # when the last batch ended, the last load went over
         metrics.tier_limit_bytes.labels(tier="device").set(limit_bytes)
 
     @property
@@ -84,8 +93,9 @@ class DeviceMemory(Generic[_Staged]):
     def admit(self, version: Version, staged: _Staged, future: "Future[Lease]") -> Lease:
         """What to set `future` to, which is the one for all who want it from now on. Waits until there is room.
 
-        Where all is in use by requests that wait for this very load, the limit gives way. Raises `AdapterLoadFailed`
-        for what never fits.
+        For `OVER_AFTER_S` at most: all that is there may be in use by requests that wait for this very load, so the
+        limit then gives way, to one load in that time. It gives way sooner while nothing is computed, for then nothing
+        is let go of. Raises `AdapterLoadFailed` for what never fits, and for all once this is closed.
         """
         if staged.size_bytes > self.limit_bytes:
             raise self._too_large(staged.size_bytes)
@@ -143,7 +153,6 @@ class DeviceMemory(Generic[_Staged]):
             reference=place.reference,
             digest=digest,
             size_bytes=place.size_bytes,
-            in_slot=place.slot is not None,
             in_use=place.is_in_use,
             pinned=digest in self._pinned,
             idle_s=time.monotonic() - place.used_s,
@@ -160,7 +169,7 @@ class DeviceMemory(Generic[_Staged]):
         return self._sizes
 
     @contextmanager
-    def pinned(self, leases: Mapping[Digest, Lease]) -> Iterator[dict[Digest, Slot]]:
+    def slots_of(self, leases: Mapping[Digest, Lease]) -> Iterator[dict[Digest, Slot]]:
         """The device thread's: slots of `leases`, until the block ends. Raises `AdapterLoadFailed` for too many bytes.
 
         The leases are held here, so that nobody can evict what a batch uses.
@@ -175,7 +184,7 @@ class DeviceMemory(Generic[_Staged]):
         finally:
             with self._changed:
                 self._is_computing = False
-                self._moved_s = time.monotonic()
+                self._computed_s = self._clock()
                 self._changed.notify_all()
 
     def reclaim(self) -> None:
@@ -200,18 +209,30 @@ class DeviceMemory(Generic[_Staged]):
             place.staged = None  # the bank has it now; a device must not hold it twice
         return place.slot
 
+    def close(self) -> None:
+        """Nothing comes any more: a load that waits for a device that hangs must not keep the process from ending."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
     def _wait_for_room(self, size_bytes: int) -> None:
-        began_s = time.monotonic()
-        while not self._evict(size_bytes):
-            if self._is_in_vain(began_s):
+        began_s = self._clock()
+        while not self._is_closed and not self._evict(size_bytes):
+            if self._may_go_over(began_s):
                 self._metrics.overcommits.inc()
-                self._moved_s = time.monotonic()
+                self._overcommitted_s = self._clock()
                 return
             self._changed.wait(_POLLED_EVERY_S)
+        if self._is_closed:
+            raise AdapterLoadFailed("the server is shutting down")
 
-    def _is_in_vain(self, began_s: float) -> bool:
-        """The device has had nothing to compute for a while, so nothing is let go of. One load at a time goes over."""
-        return not self._is_computing and time.monotonic() - max(self._moved_s, began_s) > OVER_AFTER_S
+    def _may_go_over(self, began_s: float) -> bool:
+        now_s = self._clock()
+        waited_s = now_s - max(began_s, self._overcommitted_s)
+        if waited_s > OVER_AFTER_S:
+            return True
+        is_idle = not self._is_computing and not self._doomed
+        return is_idle and min(waited_s, now_s - self._computed_s) > OVER_AFTER_IDLE_S
 
     def _evict(self, size_bytes: int) -> bool:
         """Let go of what is not needed until there is room; False where that takes the device thread's turn."""

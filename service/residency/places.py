@@ -63,7 +63,6 @@ class Placed:
     reference: str
     digest: Digest
     size_bytes: int
-    in_slot: bool
     in_use: bool
     pinned: bool
     idle_s: float
