@@ -105,15 +105,6 @@ class Loading(Generic[_Staged]):
         self._begin(load)
         return load.future
 
-    def prefetch(self, version: Version) -> None:
-        """Begin to load it, unless it is there, on its way, or failed just now."""
-        digest = version.manifest_digest
-        with self._lock:
-            if digest in self._device or digest in self._loading or self._failed.refusal(digest) is not None:
-                return
-            load = self._register(version)
-        self._begin(load)
-
     def close(self) -> None:
         """Loads that run go on to their end; nobody waits for them."""
         self._fetches.close()

@@ -69,10 +69,6 @@ class Residency:
         """Its lease, now or soon; as long as somebody holds it, it stays. Raises `AdapterLoadFailed` alone."""
         return self.loading.want(version)
 
-    def prefetch(self, version: Version) -> None:
-        """Begin to load what will be wanted soon. Nothing where it is there, on its way, or failed just now."""
-        self.loading.prefetch(version)
-
     def close(self) -> None:
         self.loading.close()
 

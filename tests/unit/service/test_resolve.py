@@ -18,7 +18,7 @@ from service.errors import LanguageMissing
 from service.resolutions import Resolutions
 from service.resolve import Question, Stack, Target, resolve_masked_lm, resolve_task
 from service.schemas import StackParameters
-from service.tasks.prepared import Asked, Prepared
+from service.tasks.prepared import Prepared, asked
 from service.watcher import Watcher
 from tests.support import tiny
 from tests.support.served import Home, make_home
@@ -197,12 +197,14 @@ def test_all_texts_of_a_request_run_on_one_version_of_an_adapter(own_home: Home,
         raise AssertionError(stacks)
 
     resolutions = Resolutions(registry, own_home.loaded.fingerprint, Watcher(registry), switched=going_over)
-    asked = Asked(
-        codes=("sw", "en", "sw"),
-        resolve=lambda lookups, code: resolve_task(lookups, target_of(own_home), "ner", code, StackParameters()),
-        encode=unencoded,
+    parameters = StackParameters(language=["sw", "en", "sw"])
+    request = asked(
+        ("Juma", "John", "Asha"),
+        parameters,
+        lambda lookups, code: resolve_task(lookups, target_of(own_home), "ner", code, parameters),
+        unencoded,
     )
-    assert [names(stack) for stack in asked.stacks(resolutions)] == [
+    assert [names(stack) for stack in request.stacks(resolutions)] == [
         ("sw@1", "ner@1"),
         ("en@1", "ner@1"),
         ("sw@1", "ner@1"),

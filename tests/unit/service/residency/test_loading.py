@@ -98,15 +98,3 @@ def test_a_store_that_hangs_is_given_up_and_not_asked_again_at_once(home: Home) 
         assert rig.metrics.value("glossa_adapter_lookups_total", found="failed") == 2
 
     run(home, check, load_timeout_s=0.3)
-
-
-def test_prefetching_loads_once_and_asks_for_nothing_that_is_there(home: Home) -> None:
-    async def check(rig: Rig) -> None:
-        residency, version = rig.engine.residency, home.version("sw")
-        for _ in range(3):
-            residency.prefetch(version)
-        await ranked(rig, rig.fill(TEXT, "sw"))
-        residency.prefetch(version)
-        assert rig.loads.references == ["sw@1"]
-
-    run(home, check)
