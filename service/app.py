@@ -131,7 +131,11 @@ async def _serving(settings: Settings, metrics: Metrics) -> AsyncIterator[Server
                 actor="server",
             )
             watcher = Watcher(registry)
-            async with kept_tidy(registry), controlled(registry, settings, watcher) as access, pooled() as pools:
+            async with (
+                kept_tidy(registry),
+                controlled(registry, settings, watcher) as access,
+                pooled(settings, engine.costs, metrics) as pools,
+            ):
                 resolve = partial(ask, registry, loaded.fingerprint)
                 switching = Switching(engine.residency, resolve, metrics)
                 resolutions = Resolutions(registry, loaded.fingerprint, watcher, switched=switching.choose)

@@ -16,6 +16,7 @@ from .errors import DeadlineExceeded, InvalidRequest
 from .notes import Ran
 from .preparing import prepare, reply_of
 from .resolve import Stack
+from .room import Claim
 from .state import Server, server_of
 from .tasks import Prepared, Read, reader_of
 from .work import Done
@@ -80,12 +81,19 @@ def _within_s(request: Request, longest_s: float) -> float:
     return int(text) / 1e3
 
 
-async def answer(call: Call, read_content: Callable[[], Awaitable[bytes]], run: Run) -> Answered:
-    """Raises `DeadlineExceeded` where it takes too long, whatever does, and what any of its steps raises."""
+async def answer(
+    call: Call, read_content: Callable[[], Awaitable[bytes]], run: Run, *, waits: bool = False
+) -> Answered:
+    """Raises `DeadlineExceeded` where it takes too long, whatever does, and what any of its steps raises.
+
+    Without `waits` that is `QueueFull` where too much is being prepared.
+    """
     started_s = time.monotonic()
     try:
         async with asyncio.timeout(call.within_s):
-            prepared = await prepare(call.read, await read_content(), call.language, call.server)
+            content = await read_content()
+            claim = Claim(size_bytes=len(content), key=call.key, waits=waits)
+            prepared = await prepare(call.read, content, call.language, call.server, claim)
             prepared_s = time.monotonic()
             done = await run(prepared, started_s + call.within_s)
             reply = await reply_of(prepared, done.answers, call.server)

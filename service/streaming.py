@@ -104,7 +104,7 @@ class Stream(Response):
         try:
             if isinstance(line, GlossaError):
                 raise line
-            answered = await answer(self._call, lambda: _given(line), self._run)
+            answered = await answer(self._call, lambda: _given(line), self._run, waits=True)
         except GlossaError as error:
             return _error_line(index, error)
         except Exception as error:  # noqa: BLE001 - one line's failure is not the others'; the log has the place

@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter
 from pydantic import BaseModel
@@ -16,15 +16,17 @@ from madx.errors import GlossaError
 from .. import ndjson
 from ..access import Caller, requires
 from ..bodies import body_of
-from ..engine import Engine
 from ..notes import note_of
 from ..predicting import DEADLINE_HEADER, Answered, Call, answer, call_of, versions_of
 from ..responses import problems
+from ..room import Claim
 from ..schemas import FillMaskRequest, NerRequest
 from ..streaming import Lines, Stream
-from ..work import AskedRow, Done
+from ..tasks import Prepared
+from ..work import Done
 
 router = APIRouter(prefix="/v1", tags=["predict"])
+_Result = TypeVar("_Result")
 
 _LINE = {
     "type": "object",
@@ -100,13 +102,7 @@ async def predict(task: str, request: Request, caller: Annotated[Caller, require
     if ndjson.is_asked_for(request.headers.get("accept", "")):
         return _stream(request, call, _lines_of_body(request, call))
     started_s = time.monotonic()
-    answered = await answer(
-        call,
-        request.body,  # of bounded length: `bodies` sees to it
-        lambda prepared, deadline_s: run_rows(
-            request, call.server.engine, prepared.rows, key=call.key, deadline_s=deadline_s
-        ),
-    )
+    answered = await _answer_whole(request, call)
     note_of(request).ran = answered.ran
     headers = {f"x-glossa-{name.replace('_', '-')}": found for name, found in versions_of(answered.stacks).items()}
     return Response(answered.reply, media_type="application/json", headers=headers | _timings(answered, started_s))
@@ -129,22 +125,41 @@ async def _lines_of_body(request: Request, call: Call) -> AsyncIterator[bytes | 
     settings = call.server.settings
     content = await body_of(request).read(call.server.intake, settings.upload_idle_s)
     split = partial(ndjson.split, content, max_inputs=settings.max_inputs, most_bytes=settings.max_body_bytes)
-    for line in await call.server.pools.tokenize(split):
+    claim = Claim(size_bytes=len(content), key=call.key, waits=False)
+    for line in await call.server.pools.prepare(claim, split):
         yield line
 
 
-async def run_rows(request: Request, engine: Engine, rows: Sequence[AskedRow], *, key: str, deadline_s: float) -> Done:
-    """The engine's answer. If the client leaves first, or the deadline passes, the rows leave the queue."""
-    answer = engine.submit(rows, key=key, deadline_s=deadline_s)
-    gone = asyncio.create_task(_left(request))
+async def _answer_whole(request: Request, call: Call) -> Answered:
+    """If the client leaves first, nothing more is done for it."""
+    has_come = asyncio.Event()
+
+    async def content() -> bytes:
+        body = await request.body()  # of bounded length: `bodies` sees to it
+        has_come.set()
+        return body
+
+    async def run(prepared: Prepared, deadline_s: float) -> Done:
+        return await call.server.engine.submit(prepared.rows, key=call.key, deadline_s=deadline_s)
+
+    async def left() -> None:
+        await has_come.wait()
+        await _left(request)
+
+    return await unless_left(answer(call, content, run), left())
+
+
+async def unless_left(work: Coroutine[Any, Any, _Result], left: Coroutine[Any, Any, object]) -> _Result:
+    """What `work` gives. Raises `ClientDisconnect`, and cancels it, where `left` ends first."""
+    working, leaving = asyncio.create_task(work), asyncio.create_task(left)
     try:
-        await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not answer.done():
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
             raise ClientDisconnect
-        return answer.result()
+        return working.result()
     finally:
-        gone.cancel()
-        answer.cancel()
+        working.cancel()
+        leaving.cancel()
 
 
 async def _left(request: Request) -> None:

@@ -35,6 +35,7 @@ class Asked:
     way to rows.
     """
 
+    texts: tuple[str, ...]
     codes: tuple[str | None, ...]
     resolve: Callable[[Lookups, str | None], Stack]
     encode: Callable[[tuple[Stack, ...]], Prepared]
@@ -56,7 +57,8 @@ def asked(
     resolve: Callable[[Lookups, str | None], Stack],
     encode: Callable[[tuple[Stack, ...]], Prepared],
 ) -> Asked:
-    return Asked(codes=tuple(language_of_each(parameters, texts)), resolve=resolve, encode=encode)
+    codes = tuple(language_of_each(parameters, texts))
+    return Asked(texts=tuple(texts), codes=codes, resolve=resolve, encode=encode)
 
 
 def encode_each(texts: Sequence[str], encode: Callable[[str], _Encoded], *, single: bool) -> list[_Encoded]:

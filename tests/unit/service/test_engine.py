@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 
 from madx.errors import GlossaError
 from registry.values import Version
@@ -31,7 +31,7 @@ from service.readout import Logits, Ranked
 from service.residency.reading import Weights
 from service.residency.tiers import Limits as Memory
 from service.residency.tiers import Residency
-from service.routes.predict import run_rows
+from service.routes.predict import unless_left
 from service.work import Done
 from tests.support.served import PATIENCE_S, Home, Rig, patiently, running_engine
 
@@ -127,17 +127,15 @@ def test_a_client_that_leaves_takes_its_rows_out_of_the_queue(home: Home) -> Non
     async def check(rig: Rig) -> None:
         blocker = rig.submit(rig.ner("leo"))
         await rig.forward.running()
-        left = asyncio.Event()
+        left, submitted = asyncio.Event(), asyncio.Event()
 
-        async def receive() -> dict[str, str]:
-            await left.wait()
-            return {"type": "http.disconnect"}
+        async def answered() -> Done:
+            future = rig.submit(rig.ner(TEXT))
+            submitted.set()
+            return await future
 
-        request = Request({"type": "http"}, receive)
-        answer = asyncio.create_task(
-            run_rows(request, rig.engine, [rig.ner(TEXT)], key="", deadline_s=time.monotonic() + PATIENCE_S)
-        )
-        await asyncio.sleep(0)
+        answer = asyncio.create_task(unless_left(answered(), left.wait()))
+        await asyncio.wait_for(submitted.wait(), PATIENCE_S)
         left.set()
         with pytest.raises(ClientDisconnect):
             await asyncio.wait_for(answer, PATIENCE_S)
