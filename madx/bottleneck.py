@@ -6,7 +6,16 @@ from torch import nn
 from .config import Activation
 from .linear import Linear, PackedLinear
 
-INITIAL_STD = 0.02
+_INITIAL_STD = 0.02
+
+
+def initialise(linear: nn.Linear) -> None:
+    """N(0, 0.02) with a zero bias; nothing on the meta device, where torch would load its reference operators first,
+    which takes a second.
+    """
+    if not linear.weight.is_meta:
+        nn.init.normal_(linear.weight, std=_INITIAL_STD)
+        nn.init.zeros_(linear.bias)
 
 
 class Bottleneck(nn.Module):
@@ -24,8 +33,7 @@ class Bottleneck(nn.Module):
         self.scaling = scaling
         self._non_linearity = non_linearity
         for linear in (self.down, self.up):
-            nn.init.normal_(linear.weight, std=INITIAL_STD)
-            nn.init.zeros_(linear.bias)
+            initialise(linear)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ..activations import activation
-from ..bottleneck import INITIAL_STD
+from ..bottleneck import initialise
 from ..config import HeadConfig
 
 
@@ -24,8 +24,7 @@ class TaggingHead(nn.Module):
         self._activation = activation(config.activation)
         for linear in self.layers:
             assert isinstance(linear, nn.Linear)
-            nn.init.normal_(linear.weight, std=INITIAL_STD)
-            nn.init.zeros_(linear.bias)
+            initialise(linear)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         for index, linear in enumerate(self.layers):
