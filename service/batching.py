@@ -2,11 +2,12 @@
 
 Half of a batch is taken from the line in its order (`line` has that), the other half from the next few rows, those
 first whose adapters the batch has already: their weights are then read once. So a row moves forward by at least half a
-batch at each turn, and the first in line is always taken: nobody starves.
+batch at each turn, and the first in line is always taken: nobody starves. What is late is left out.
 """
 
+import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from madx.manifest import Digest
 
@@ -74,12 +75,16 @@ class BatchLimits:
     size_bytes: int
     cost: float
 
+    def shared(self) -> "BatchLimits":
+        """While several keys wait: batches of half the time, so that one waits less for what runs of the others."""
+        return replace(self, cost=max(1.0, self.cost / 2))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
     """Row `row` of request `work`, asked for with `key`. Rows of one key stand in the order of `rank_s`.
 
-    `masked` counts the positions that the masked-LM head reads.
+    `masked` counts the positions that the masked-LM head reads. From `deadline_s` on nobody wants its answer.
     """
 
     work: int
@@ -89,6 +94,7 @@ class Waiting:
     rank_s: float
     masked: int = 0
     key: str = ""
+    deadline_s: float = math.inf
     language: Digest | None = None
     task: Digest | None = None
 
@@ -139,23 +145,36 @@ class _Batch:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The rows that run next, and those whose deadline has passed, of all that were looked at."""
+
+    batch: list[Waiting]
+    late: list[Waiting]
+
+
 def choose(
     in_turn: Iterable[Waiting],
     *,
     limits: BatchLimits,
     costs: Costs,
     sizes: Mapping[Digest, int],
+    now_s: float,
     resident: Collection[Digest] = (),
-) -> list[Waiting]:
-    """The rows of the next batch, the first of `in_turn` first. `sizes` has the bytes of every adapter.
+) -> Choice:
+    """A batch begins with the first row of `in_turn` that is not late. `sizes` has the bytes of every adapter.
 
     A row that does not fit beside those before it waits; smaller ones behind it may still go. The first in line is
     taken whatever its size, since admission refuses rows that fit no batch.
     """
     batch = _Batch(limits=limits, costs=costs, sizes=sizes)
     later: list[Waiting] = []
+    late: list[Waiting] = []
     cost = tokens = 0.0
     for waiting in in_turn:
+        if waiting.deadline_s <= now_s:
+            late.append(waiting)
+            continue
         if batch.is_half_full or not batch.take_if_it_fits(waiting):
             later.append(waiting)
         cost += waiting.cost
@@ -165,4 +184,4 @@ def choose(
     later.sort(key=lambda waiting: batch.new_bytes(waiting, resident))  # stable: among equals the line's order
     for waiting in later:
         batch.take_if_it_fits(waiting)
-    return batch.rows
+    return Choice(batch=batch.rows, late=late)

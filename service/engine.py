@@ -22,12 +22,12 @@ from .batching import BatchLimits, Costs
 from .calibration import fit, measure
 from .errors import DeadlineExceeded, Draining, NotReady
 from .forwards import Forwards
-from .logs import where
+from .logs import REQUEST_ID, where
 from .metrics import Metrics
 from .model import Model
 from .residency.tiers import Residency
 from .turns import Inbox, Reclaim, Stop, Told, Turns, Withdrawn
-from .work import AskedRow, Done, Work, waiting_rows
+from .work import AskedRow, Done, Work, too_late, waiting_rows
 
 _log = logging.getLogger(__name__)
 _LOGITS_BYTES = 256 << 20
@@ -151,15 +151,18 @@ class Engine:
         try:
             work = self._work(rows, key, deadline_s)
             self._post(work)
-        except GlossaError:
+        except BaseException:  # a load's thread that cannot be started, say
             admission.release(cost, key)
             raise
         self._accepted[work.number] = work
         assert self._loop is not None
-        timer = self._loop.call_later(max(0.0, deadline_s - time.monotonic()), self._expire, work)
+        patience_s = max(0.0, deadline_s - time.monotonic())
+        timer = self._loop.call_later(patience_s, lambda: work.settle(too_late()))
 
-        def finished(_: "asyncio.Future[Done]") -> None:
+        def finished(future: "asyncio.Future[Done]") -> None:
             timer.cancel()
+            if _is_expired(future, deadline_s):
+                self._metrics.expired.inc()
             admission.release(cost, key)
             self._forget(work)
 
@@ -180,22 +183,17 @@ class Engine:
         return Work(
             number=number,
             rows=rows,
-            deadline_s=deadline_s,
+            request_id=REQUEST_ID.get(),
             future=self._loop.create_future(),
             accepted_s=accepted_s,
-            versions=versions,
             loads={digest: self.residency.want(version) for digest, version in versions.items()},
-            waiting=waiting_rows(number, rows, key=key, accepted_s=accepted_s, costs=self.costs),
+            waiting=waiting_rows(number, rows, key=key, accepted_s=accepted_s, deadline_s=deadline_s, costs=self.costs),
         )
 
     def _post(self, work: Work) -> None:
         with self._lock:
             self._check_open()
             self._inbox.put(work)
-
-    def _expire(self, work: Work) -> None:
-        self._metrics.expired.inc()
-        work.settle(DeadlineExceeded("not answered in time; send less at once, or try again later"))
 
     def _forget(self, work: Work) -> None:
         """The device thread is told of what it has not answered itself."""
@@ -299,6 +297,13 @@ class Engine:
         for work, outcome in told.outcomes:
             self._accepted.pop(work.number, None)
             work.settle(outcome)
+
+
+def _is_expired(future: "asyncio.Future[Done]", deadline_s: float) -> bool:
+    """Whoever noticed: the device thread, the timer, or the caller's own, which cancels the future."""
+    if future.cancelled():
+        return time.monotonic() >= deadline_s
+    return isinstance(future.exception(), DeadlineExceeded)
 
 
 def _shutting_down() -> Draining:

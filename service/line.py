@@ -1,10 +1,13 @@
 """The line of rows that wait: fair between keys, in order within one. Pure: no clock, no thread, no torch.
 
-Of the keys that wait, the one that was served least goes next (start-time fair queuing). What counts as served begins
-anew when a key comes: at the virtual time, which grows by a batch's cost over the number of waiting keys. So a
-newcomer cannot claim the past, and a key that was served much is never further behind than one batch.
+Of the keys that wait, the one that was served least goes next, by start-time fair queuing (P. Goyal, H. Vin and
+H. Cheng, SIGCOMM 1996): each key has a tag, to which the cost of its rows is added as they run, and virtual time is the
+least tag of those that wait. A key that always waits is at virtual time, or ahead of it by what one batch takes.
 
-P. Goyal, H. Vin and H. Cheng, "Start-time fair queuing", SIGCOMM 1996.
+Two things differ. A key that comes is put back, to where it stood or to `credit` before virtual time, whichever is
+later, and so goes before those that always wait until it has used that up: there, a key below its share has its rows
+computed at once although they come in bursts. And virtual time grows with whatever runs, if more slowly than the tag of
+a key that has its share: so a stream of keys with credit, new ones say, comes to stand behind a key that they pass.
 """
 
 import heapq
@@ -22,11 +25,16 @@ def _place(waiting: Waiting) -> _Place:
 
 
 class Line:
-    """Adding and removing a row costs the logarithm of their number; a batch looks only at the rows near its front."""
+    """Adding and removing a row costs the logarithm of their number; a batch looks only at the rows near its front.
 
-    def __init__(self) -> None:
+    A key that does not wait is remembered as long as it has used any of its credit.
+    """
+
+    def __init__(self, *, credit: float) -> None:
+        """`credit` is a cost, like that of rows: about what two keys that always wait may differ by."""
+        self._credit = credit
         self._rows: dict[str, list[_Place]] = {}  # no list is empty
-        self._served: dict[str, float] = {}
+        self._tags: dict[str, float] = {}
         self._virtual = 0.0
         self._number = 0
 
@@ -34,15 +42,20 @@ class Line:
         return self._number
 
     @property
-    def keys(self) -> Iterable[str]:
-        """Those that wait."""
-        return self._rows.keys()
+    def waiting_keys(self) -> int:
+        return len(self._rows)
+
+    @property
+    def remembered_keys(self) -> int:
+        """Those that wait, and those that have used some of their credit."""
+        return len(self._tags)
 
     def add(self, rows: Iterable[Waiting]) -> None:
         for waiting in rows:
             if waiting.key not in self._rows:
                 self._rows[waiting.key] = []
-                self._served[waiting.key] = self._virtual
+                full = self._virtual - self._credit
+                self._tags[waiting.key] = max(self._tags.get(waiting.key, full), full)
             insort(self._rows[waiting.key], _place(waiting))
             self._number += 1
 
@@ -56,19 +69,20 @@ class Line:
             del places[index]
             self._number -= 1
             if not places:
-                del self._rows[waiting.key], self._served[waiting.key]
+                del self._rows[waiting.key]
+                self._forget_if_new(waiting.key)
 
     def in_turn(self) -> Iterator[Waiting]:
         """All rows, as fairness has it. The line must not change meanwhile."""
-        heads = [(self._served[key], *places[0][:3], key, 0) for key, places in self._rows.items()]
+        heads = [(self._tags[key], *places[0][:3], key, 0) for key, places in self._rows.items()]
         heapq.heapify(heads)
         while heads:
-            served, _, _, _, key, index = heads[0]
+            tag, _, _, _, key, index = heads[0]
             places = self._rows[key]
             waiting = places[index][3]
             index += 1
             if index < len(places):
-                heapq.heapreplace(heads, (served + waiting.cost, *places[index][:3], key, index))
+                heapq.heapreplace(heads, (tag + waiting.cost, *places[index][:3], key, index))
             else:
                 heapq.heappop(heads)
             yield waiting
@@ -77,12 +91,17 @@ class Line:
         """Take rows out that run now, and charge their keys."""
         if not batch:
             return
-        cost = sum(waiting.cost for waiting in batch)
         for waiting in batch:
-            self._served[waiting.key] += waiting.cost
-        self._virtual += cost / len(self._rows)
+            self._tags[waiting.key] += waiting.cost
+        # Of n keys that share alike each gets an n-th of what runs: they keep ahead of this and decide, by their tags.
+        slowest = self._virtual + sum(waiting.cost for waiting in batch) / (len(self._tags) + 1)
         self.discard(batch)
-        if self._served:
-            self._virtual = max(self._virtual, min(self._served.values()))
-        for key, served in self._served.items():
-            self._served[key] = min(served, self._virtual + cost)
+        reached = min((self._tags[key] for key in self._rows), default=max(self._tags.values(), default=slowest))
+        self._virtual = max(slowest, reached)
+        for key in list(self._tags):
+            self._forget_if_new(key)
+
+    def _forget_if_new(self, key: str) -> None:
+        """Who does not wait, and would come where a new key does, need not be remembered."""
+        if key not in self._rows and self._tags[key] <= self._virtual - self._credit:
+            del self._tags[key]

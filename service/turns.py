@@ -13,13 +13,17 @@ from madx.bank import Staged
 from madx.errors import GlossaError
 
 from .batching import Costs, choose
-from .errors import AdapterLoadFailed, DeadlineExceeded
+from .errors import AdapterLoadFailed
 from .forwards import Chosen, Forwards, Outcome
 from .line import Line
 from .metrics import Metrics
 from .residency.device import DeviceMemory
-from .work import Done, Work
+from .work import Done, Work, too_late
 
+CREDIT_S = 1.0
+"""What a key may have computed before the others have their turn again: some full batches. That is enough for requests
+that come at random at half of a key's share, and no more than what a new key may hold the others up for.
+"""
 _IDLE_BEAT_S = 0.5
 
 
@@ -83,7 +87,7 @@ class Turns:
         self._tell = tell
         self._metrics = metrics
         self._works: dict[int, Work] = {}
-        self._line = Line()
+        self._line = Line(credit=CREDIT_S / costs.seconds_per_token)
         self._outcomes: list[tuple[Work, Done | GlossaError]] = []
 
     def turn(self) -> bool:
@@ -125,43 +129,41 @@ class Turns:
 
     def _accept(self, work: Work) -> None:
         self._works[work.number] = work
-        loading = [load for load in work.loads.values() if not load.done()]
         loaded = Loaded(number=work.number)  # not the work, which would keep its adapters in use through the load
-        for load in loading:
-            load.add_done_callback(lambda _: self._inbox.put(loaded))
-        if not loading:
-            self._queue_if_loaded(work.number)
+        for load in work.loads.values():
+            if not load.done():
+                load.add_done_callback(lambda _: self._inbox.put(loaded))
+        self._queue_if_loaded(work.number)
 
     def _queue_if_loaded(self, number: int) -> None:
+        """The first load that fails ends the request: it does not wait for the others."""
         work = self._works.get(number)
-        if work is None or work.is_queued or not all(load.done() for load in work.loads.values()):
+        if work is None or work.is_queued:
             return
-        failed = next((error for load in work.loads.values() if (error := load.exception()) is not None), None)
-        if failed is None:
-            work.is_queued = True
-            self._line.add(work.waiting)
-        else:
+        done = [load for load in work.loads.values() if load.done()]
+        failed = next((error for load in done if (error := load.exception()) is not None), None)
+        if failed is not None:
             assert isinstance(failed, AdapterLoadFailed)  # `want` raises nothing else
             self._answer(work, failed)
+        elif len(done) == len(work.loads):
+            work.is_queued = True
+            self._line.add(work.waiting)
 
     def _choose(self) -> list[Chosen]:
-        """The next batch, out of the line. Rows whose deadline has passed are told so and never computed."""
-        while True:
-            chosen = choose(
-                self._line.in_turn(),
-                limits=self._forwards.limits,
-                costs=self._costs,
-                sizes=self._adapters.sizes,
-                resident=self._adapters.resident,
-            )
-            now_s = time.monotonic()
-            works = {number: self._works[number] for number in {waiting.work for waiting in chosen}}
-            late = [work for work in works.values() if work.deadline_s <= now_s]
-            if not late:
-                self._line.take(chosen)
-                return [Chosen(work=works[waiting.work], waiting=waiting) for waiting in chosen]
-            for work in late:
-                self._answer(work, DeadlineExceeded("not answered in time; send less at once, or try again later"))
+        """The next batch, out of the line. Requests whose deadline has passed are told so and never computed."""
+        limits = self._forwards.limits
+        choice = choose(
+            self._line.in_turn(),
+            limits=limits.shared() if self._line.waiting_keys > 1 else limits,
+            costs=self._costs,
+            sizes=self._adapters.sizes,
+            resident=self._adapters.resident,
+            now_s=time.monotonic(),
+        )
+        for number in {waiting.work for waiting in choice.late}:
+            self._answer(self._works[number], too_late())
+        self._line.take(choice.batch)
+        return [Chosen(work=self._works[waiting.work], waiting=waiting) for waiting in choice.batch]
 
     def _reply(self, outcomes: Sequence[tuple[Chosen, Outcome]]) -> None:
         for chosen, outcome in outcomes:

@@ -10,6 +10,7 @@ from madx.manifest import Digest
 from registry.values import Version
 
 from .batching import Costs, Waiting
+from .errors import DeadlineExceeded
 from .readout import Readout, RowAnswer
 from .residency.places import Lease
 
@@ -35,7 +36,9 @@ class AskedRow:
         return len(self.positions) if self.task is None else 0
 
 
-def waiting_rows(number: int, rows: Sequence[AskedRow], *, key: str, accepted_s: float, costs: Costs) -> list[Waiting]:
+def waiting_rows(
+    number: int, rows: Sequence[AskedRow], *, key: str, accepted_s: float, deadline_s: float, costs: Costs
+) -> list[Waiting]:
     """The rows of request `number` as the batch policy sees them.
 
     A row's rank is the moment at which it would begin if the request had the device for itself, so that the later rows
@@ -54,6 +57,7 @@ def waiting_rows(number: int, rows: Sequence[AskedRow], *, key: str, accepted_s:
                 rank_s=rank_s,
                 masked=row.masked,
                 key=key,
+                deadline_s=deadline_s,
                 language=None if row.language is None else row.language.manifest_digest,
                 task=None if row.task is None else row.task.manifest_digest,
             )
@@ -76,15 +80,15 @@ class Done:
 class Work:
     """One accepted request on its way. Made by the event loop's thread, then changed by the device thread alone.
 
-    `loads` has the leases of the adapters its rows need; as long as they are held, nothing evicts them.
+    `request_id` is what the log knows it by. `loads` has the leases of the adapters its rows need; as long as they are
+    held, nothing evicts them.
     """
 
     number: int
+    request_id: str
     rows: Sequence[AskedRow]
-    deadline_s: float
     future: "asyncio.Future[Done]"
     accepted_s: float
-    versions: Mapping[Digest, Version]
     loads: "Mapping[Digest, Future[Lease]]"
     waiting: Sequence[Waiting]
     is_queued: bool = False
@@ -117,3 +121,8 @@ class Work:
             self.future.set_result(outcome)
         else:
             self.future.set_exception(outcome)
+
+
+def too_late() -> DeadlineExceeded:
+    """What an accepted request is told whose deadline has passed, whoever notices first."""
+    return DeadlineExceeded("not answered in time; send less at once, or try again later")

@@ -33,7 +33,8 @@ def row(
 def works(
     line: list[Waiting], limits: BatchLimits = WIDE, *, costs: Costs = COSTS, resident: tuple[Digest, ...] = ()
 ) -> list[int]:
-    return [chosen.work for chosen in choose(line, limits=limits, costs=costs, sizes=SIZES, resident=resident)]
+    choice = choose(line, limits=limits, costs=costs, sizes=SIZES, resident=resident, now_s=0.0)
+    return [chosen.work for chosen in choice.batch]
 
 
 def test_nothing_in_line_is_no_batch() -> None:
@@ -75,6 +76,26 @@ def test_rows_of_a_language_that_is_in_the_batch_go_before_others() -> None:
 def test_among_new_adapters_small_ones_and_those_on_the_device_go_first() -> None:
     line = [row(1, 20, language=A), row(2, language=B), row(3, language=C), row(4, task=D)]
     assert works(line, replace(WIDE, tokens=40), resident=(C,)) == [1, 4, 3]
+
+
+def test_what_is_late_is_left_out_and_takes_no_room() -> None:
+    line = [replace(row(1, 80), deadline_s=4.0), replace(row(2, 60), deadline_s=5.0), row(3, 60), row(4, 40)]
+    line[3] = replace(line[3], deadline_s=5.1)
+    choice = choose(line, limits=replace(WIDE, tokens=100), costs=COSTS, sizes=SIZES, now_s=5.0)
+    assert [chosen.work for chosen in choice.batch] == [3, 4]
+    assert [passed.work for passed in choice.late] == [1, 2]
+
+
+def test_however_many_are_late_a_batch_is_found_behind_them() -> None:
+    line = [replace(row(number, 50), deadline_s=1.0) for number in range(100)] + [row(100)]
+    choice = choose(line, limits=replace(WIDE, tokens=100), costs=COSTS, sizes=SIZES, now_s=1.0)
+    assert [chosen.work for chosen in choice.batch] == [100]
+    assert len(choice.late) == 100
+
+
+def test_a_batch_that_keys_share_takes_half_the_time() -> None:
+    assert WIDE.shared() == replace(WIDE, cost=500.0)
+    assert replace(WIDE, cost=1.0).shared().cost == 1.0
 
 
 def test_what_a_row_costs() -> None:
@@ -151,7 +172,7 @@ LIMITS = st.builds(
 @given(ROWS, LIMITS)
 def test_no_batch_of_several_rows_is_larger_than_its_limits(line: list[Waiting], limits: BatchLimits) -> None:
     costs = replace(COSTS, language=7.0, task=1.0)
-    batch = choose(line, limits=limits, costs=costs, sizes=SIZES)
+    batch = choose(line, limits=limits, costs=costs, sizes=SIZES, now_s=0.0).batch
     assert batch[:1] == line[:1]
     assert len({chosen.work for chosen in batch}) == len(batch)
     if len(batch) > 1:
@@ -174,7 +195,7 @@ def test_nobody_is_passed_for_long_by_rows_of_a_language_that_is_in_the_batch(li
         ahead += waiting.tokens
     turns, left = 0, line
     while left:
-        batch = choose(left, limits=limits, costs=COSTS, sizes=SIZES)
+        batch = choose(left, limits=limits, costs=COSTS, sizes=SIZES, now_s=0.0).batch
         turns += 1
         for chosen in batch:
             assert turns <= 1 + before[chosen.work] / (tokens / 2)
