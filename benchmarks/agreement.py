@@ -45,14 +45,14 @@ class Agreement:
 
 
 def agreement(found: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> Agreement:
-    """Logits (words, labels) of the same rows. A row without words agrees."""
+    """Logits (words, labels) of the same rows. A row without words agrees; drift is NaN where a logit is."""
     pairs = [(ours.float().cpu(), theirs.float().cpu()) for ours, theirs in zip(found, expected, strict=True)]
     equal = [ours.argmax(dim=1) == theirs.argmax(dim=1) for ours, theirs in pairs]
     words = torch.cat(equal)
-    largest = max(float(theirs.abs().max()) for _, theirs in pairs if len(theirs))
-    worst = max(float((ours - theirs).abs().max()) for ours, theirs in pairs if len(theirs))
+    largest = torch.cat([theirs.flatten() for _, theirs in pairs]).abs().max()
+    worst = torch.cat([(ours - theirs).flatten() for ours, theirs in pairs]).abs().max()
     return Agreement(
-        drift=worst / largest,
+        drift=float(worst / largest),
         rows=sum(bool(each.all()) for each in equal) / len(equal),
         words=float(words.float().mean()),
     )

@@ -12,6 +12,7 @@ from .served import Served
 from .traffic import Ask
 
 TOLERANCE = 1e-4
+MOST_DRIFT = 0.05
 
 
 def hold_equal(name: str, ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]) -> None:
@@ -44,8 +45,13 @@ def hold_alone(served: Served, rows: Sequence[Ask], *, exact: bool) -> None:
         raise SystemExit("the adapters do nothing")
 
 
+def hold_drift(name: str, drift: float) -> None:
+    """Of a precision's logits from float32's, over the largest one. What is not a number is too much."""
+    if not drift <= MOST_DRIFT:
+        raise SystemExit(f"{name}: logits differ by {drift:.3f} of the largest one, allowed are {MOST_DRIFT}")
+
+
 def hold_padded(served: Served, padded: Padded, rows: Sequence[Ask]) -> None:
-    """Our packed encoder and their padded one, by the logits of the masked-LM head at some positions."""
-    for ask in rows:
-        positions = (0, len(ask.ids) // 2, len(ask.ids) - 1)
-        hold_equal("transformers", served.vocabulary_logits(ask, positions), [padded.vocabulary_logits(ask, positions)])
+    """Our packed encoder and their padded one, each on all rows at once, by the masked-LM head at some positions."""
+    positions = [(0, len(ask.ids) // 2, len(ask.ids) - 1) for ask in rows]
+    hold_equal("transformers", served.vocabulary_logits(rows, positions), padded.vocabulary_logits(rows, positions))

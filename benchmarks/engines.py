@@ -4,13 +4,17 @@ Rows go in through `Engine.submit`, one a request, with a queue that never runs 
 """
 
 import asyncio
+import gc
+import math
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
 
+from madx.manifest import Digest
 from service.app import create_app
 from service.engine import Engine
 from service.readout import AllLogits, Logits
@@ -42,7 +46,12 @@ async def engine_of(settings: Mapping[str, Any]) -> AsyncIterator[Server]:
     async with app.router.lifespan_context(app):
         server = app.state.server
         assert isinstance(server, Server)
-        yield server
+        gc.collect()
+        gc.freeze()  # as `glossa serve` does
+        try:
+            yield server
+        finally:
+            gc.unfreeze()
 
 
 def asked_row(ask: Ask, world: World, ranks: tuple[int, int]) -> AskedRow:
@@ -59,12 +68,18 @@ def asked_row(ask: Ask, world: World, ranks: tuple[int, int]) -> AskedRow:
 
 
 class Deep:
-    """Submits rows one by one, and the next as soon as fewer than `queued_tokens` are under way."""
+    """Submits rows one by one, the next as soon as it fits beside those under way.
 
-    def __init__(self, engine: Engine, *, queued_tokens: int) -> None:
+    They have fewer than `queued_tokens`, and their adapters `queued_bytes` in the store: rows that wait keep theirs on
+    the device, so that where it has little room a deep queue would want more at once than there is.
+    """
+
+    def __init__(self, engine: Engine, *, queued_tokens: float, queued_bytes: float = math.inf) -> None:
         self._engine = engine
-        self._limit = queued_tokens
-        self._under_way = 0
+        self._most_tokens, self._most_bytes = queued_tokens, queued_bytes
+        self._tokens = 0
+        self._wanted: Counter[Digest] = Counter()
+        self._sizes: dict[Digest, int] = {}
         self._freed = asyncio.Event()
 
     async def run(self, rows: Sequence[AskedRow]) -> tuple[float, list[Done]]:
@@ -72,24 +87,35 @@ class Deep:
         began_s = time.perf_counter()
         futures = []
         for row in rows:
-            while self._under_way and self._under_way + len(row.input_ids) > self._limit:
+            while self._tokens and not self._fits(row):
                 self._freed.clear()
                 await self._freed.wait()
             futures.append(self._submit(row))
         done = await asyncio.gather(*futures)
         return time.perf_counter() - began_s, done
 
+    def _fits(self, row: AskedRow) -> bool:
+        own = {version.manifest_digest: version.size_bytes for version in row.versions}
+        size_bytes = sum((own | {digest: self._sizes[digest] for digest in self._wanted}).values())
+        return self._tokens + len(row.input_ids) <= self._most_tokens and size_bytes <= self._most_bytes
+
     def _submit(self, row: AskedRow) -> "asyncio.Future[Done]":
         future = self._engine.submit((row,), key="", deadline_s=time.monotonic() + PATIENCE_S)
-        tokens = len(row.input_ids)
-        self._under_way += tokens
+        self._count(row, 1)
 
         def answered(_: object) -> None:
-            self._under_way -= tokens
+            self._count(row, -1)
             self._freed.set()
 
         future.add_done_callback(answered)
         return future
+
+    def _count(self, row: AskedRow, sign: int) -> None:
+        self._tokens += sign * len(row.input_ids)
+        for version in row.versions:
+            self._sizes[version.manifest_digest] = version.size_bytes
+            self._wanted[version.manifest_digest] += sign
+        self._wanted = +self._wanted  # without those that nobody wants any more
 
 
 def logits_of(done: Sequence[Done]) -> list[Logits]:

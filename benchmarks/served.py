@@ -1,10 +1,10 @@
-"""Our side of a race: the model as the server opens it, adapters in its bank, batches of at most a token budget."""
+"""Our side of a race: the model as the server opens it, adapters in its bank, batches as `forming` makes them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -12,16 +12,22 @@ from madx.adapter import Adapter
 from madx.config import BackboneConfig
 from madx.forward import Row
 from madx.plan import BARE, RowStack, Slot
+from madx.precision import PrecisionName, choose_precision
 from service.model import Model, open_model
 from service.settings import Settings
 
+from .forming import Forming, StackOf
 from .rounds import Step, timed
-from .shapes import HEAD, LANGUAGE, TASK, random_adapter
-from .traffic import Ask, batches, tokens_of
+from .shapes import random_language, random_task
+from .traffic import Ask, tokens_of
 
-StackOf = Callable[[Ask], RowStack]
+Dtype = PrecisionName | Literal["auto"]
+"""As GLOSSA_DTYPE names it."""
 
-_LANGUAGE_SEED, _TASK_SEED = 1_000, 100_000
+
+def precision_of(dtype: Dtype, device: str) -> PrecisionName:
+    """What `auto` is on that device."""
+    return choose_precision(dtype, torch.device(device)).name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +40,8 @@ class Adapters:
 
 def random_adapters(shape: BackboneConfig, *, languages: int, tasks: int) -> Adapters:
     return Adapters(
-        languages=[random_adapter(shape, LANGUAGE, seed=_LANGUAGE_SEED + rank) for rank in range(languages)],
-        tasks=[random_adapter(shape, TASK, HEAD, seed=_TASK_SEED + rank) for rank in range(tasks)],
+        languages=[random_language(shape, rank) for rank in range(languages)],
+        tasks=[random_task(shape, rank) for rank in range(tasks)],
     )
 
 
@@ -67,9 +73,11 @@ class Served:
         """One batch -> each row's logits (inner positions, labels), on the device. Of bare rows none are read."""
         return self.model.infer([_row(ask, stack_of(ask)) for ask in rows])
 
-    def vocabulary_logits(self, ask: Ask, positions: Sequence[int]) -> list[torch.Tensor]:
-        """The bare row's masked-LM logits (P, V), as the only one of its batch."""
-        return self.model.infer([Row(input_ids=ask.ids, positions=tuple(positions))])
+    def vocabulary_logits(self, rows: Sequence[Ask], positions: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        """Of one batch of bare rows: each one's masked-LM logits (P, V) at its `positions`."""
+        return self.model.infer(
+            [Row(input_ids=ask.ids, positions=tuple(of_row)) for ask, of_row in zip(rows, positions, strict=True)]
+        )
 
 
 def _row(ask: Ask, stack: RowStack) -> Row:
@@ -99,17 +107,21 @@ def open_served(folder: Path, adapters: Adapters, *, device: str, dtype: str) ->
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ours:
-    """One way to run rows through a served model, in batches as they come."""
+    """One way to run rows through a served model."""
 
     served: Served
     stack_of: StackOf
-    batch_tokens: int
+    forming: Forming
 
     def steps(self, rows: Sequence[Ask]) -> list[Step]:
         return [
             Step(tokens=tokens_of(batch), run=partial(timed, partial(self._run, batch)))
-            for batch in batches(rows, self.batch_tokens)
+            for batch in self.forming(rows, self.stack_of)
         ]
+
+    def batch_tokens(self, rows: Sequence[Ask]) -> float:
+        """Of a batch of `rows`, on average."""
+        return tokens_of(rows) / len(self.forming(rows, self.stack_of))
 
     def _run(self, batch: Sequence[Ask]) -> None:
         self.served.logits(batch, self.stack_of)

@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -18,39 +18,43 @@ from statistics import median
 import torch
 
 from madx.config import BackboneConfig
-from service.settings import Settings
+from madx.precision import has_int8
 
 from .agreement import agreement, demo_agreement
 from .checkpoints import write_checkpoint
-from .comparing import hold_alone, hold_equal, hold_padded
+from .comparing import hold_alone, hold_drift, hold_equal, hold_padded
 from .figures import MIN_ROUNDS, Absolute, Figure, show, write_figures
+from .forming import Forming, as_served, of_tokens
 from .peers.mixed import running_mixed
 from .peers.padded import Padded, load_padded
 from .peers.process import PEER_PYTHON
-from .rounds import Side, Speeds, fastest, races, ratio
-from .served import Ours, Served, bare, open_served, random_adapters
+from .rounds import Speeds, fastest, races, ratio
+from .served import Dtype, Ours, Served, bare, open_served, precision_of, random_adapters
 from .shapes import XLM_R_BASE, arithmetic
-from .stacks import Crowd, many_stacks
+from .stacks import ManyStacks, many_stacks
 from .traffic import MOST_TOKENS, Ask, asks, take
 
 SEED = 23
-LOWER = ("auto", "int8")
-DEFAULT_BATCH_TOKENS: int = Settings.model_fields["batch_tokens"].default
 ROUNDS = 5
-TOKENS = 2 * DEFAULT_BATCH_TOKENS
+TOKENS = 3_072
+PADDED_ROWS = (1, 2, 4, 8, 16, 32)
+HELD_TOKENS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What runs, and for how long. `tokens` is what each side computes in one round."""
+    """What runs, and for how long. `tokens` is what each side computes in one round.
+
+    Our batches are those of the server's policy, or of `batch_tokens` where that is given.
+    """
 
     shape: BackboneConfig = XLM_R_BASE
     device: str = "cpu"
-    dtype: str = "float32"
+    dtype: Dtype = "float32"
     threads: int
     rounds: int = ROUNDS
     tokens: int = TOKENS
-    batch_tokens: int = DEFAULT_BATCH_TOKENS
+    batch_tokens: int | None = None
     languages: int = 16
     own_tasks: int = 256
     mixed_tasks: int = 32
@@ -74,6 +78,14 @@ class Setting:
         """One round after the other, and one before that warms up."""
         return (take(stream, self.tokens) for _ in range(self.rounds + 1))
 
+    def forming(self, served: Served) -> Forming:
+        return as_served(served.model) if self.batch_tokens is None else of_tokens(self.batch_tokens)
+
+    @property
+    def lower(self) -> tuple[Dtype, ...]:
+        """Precisions below float32 that are measured on this device."""
+        return ("auto", "int8") if has_int8(torch.device(self.device)) else ("auto",)
+
 
 Contest = Callable[[Setting, Path], dict[str, Figure]]
 
@@ -83,22 +95,34 @@ def stacks(setting: Setting, folder: Path) -> dict[str, Figure]:
     adapters = random_adapters(setting.shape, languages=setting.languages, tasks=setting.own_tasks)
     served = open_served(folder, adapters, device=setting.device, dtype=setting.dtype)
     stream = setting.stream(1)
-    hold_alone(served, take(stream, setting.tokens // 8), exact=setting.dtype == "float32")
-    sides: dict[str, Side] = {
-        "mixed": Ours(served=served, stack_of=served.own_task, batch_tokens=setting.batch_tokens),
-        "single": Ours(served=served, stack_of=served.one_stack, batch_tokens=setting.batch_tokens),
-        "bare": Ours(served=served, stack_of=bare, batch_tokens=setting.batch_tokens),
+    hold_alone(served, take(stream, HELD_TOKENS), exact=setting.dtype == "float32")
+    forming = setting.forming(served)
+    sides = {
+        "mixed": Ours(served=served, stack_of=served.own_task, forming=forming),
+        "single": Ours(served=served, stack_of=served.one_stack, forming=forming),
+        "bare": Ours(served=served, stack_of=bare, forming=forming),
     }
     speeds = races(sides, setting.rows(stream))
+    dtype = precision_of(setting.dtype, setting.device)
     figures: dict[str, Figure] = {
         "mixed_over_single": ratio(speeds, "mixed", "single"),
         "stack_over_bare": ratio(speeds, "single", "bare"),
     }
-    return figures | _speeds(speeds, setting.dtype) | _of_peak(setting, median(speeds["mixed"]))
+    figures |= _speeds({f"{name}_{dtype}": each for name, each in speeds.items()})
+    return figures | _batches(setting, sides) | _of_peak(setting, median(speeds["mixed"]))
 
 
-def _speeds(speeds: Speeds, dtype: str) -> dict[str, Figure]:
-    return {f"{name}_{dtype}": Absolute(value=round(median(each), 1), unit="tokens/s") for name, each in speeds.items()}
+def _speeds(speeds: Speeds) -> dict[str, Figure]:
+    return {name: Absolute(value=round(median(each), 1), unit="tokens/s") for name, each in speeds.items()}
+
+
+def _batches(setting: Setting, sides: Mapping[str, Ours]) -> dict[str, Figure]:
+    """What a batch of ours held on average."""
+    rows = take(setting.stream(1), setting.tokens)
+    return {
+        f"{name}_batch": Absolute(value=round(side.batch_tokens(rows), 1), unit="tokens")
+        for name, side in sides.items()
+    }
 
 
 def _of_peak(setting: Setting, tokens_per_s: float) -> dict[str, Figure]:
@@ -112,7 +136,7 @@ def _of_peak(setting: Setting, tokens_per_s: float) -> dict[str, Figure]:
 
 
 def padding(setting: Setting, folder: Path) -> dict[str, Figure]:
-    """Our bare packed backbone against `transformers`, both in float32, each at its better batch size."""
+    """Our bare packed backbone against `transformers` at the batch size at which it is fastest, both in float32."""
     served = open_served(
         folder,
         random_adapters(setting.shape, languages=0, tasks=0),
@@ -121,17 +145,19 @@ def padding(setting: Setting, folder: Path) -> dict[str, Figure]:
     )
     model = load_padded(folder, device=setting.device)
     stream = setting.stream(2)
-    hold_padded(served, Padded(model=model, batch_rows=1), take(stream, 64))
-    budgets = {setting.batch_tokens // part: setting.batch_tokens // part for part in (1, 2, 4, 8)}
-    ours: dict[str, Side] = {
-        f"{tokens} tokens": Ours(served=served, stack_of=bare, batch_tokens=tokens) for tokens in budgets
+    hold_padded(served, Padded(model=model, batch_rows=1), take(stream, HELD_TOKENS))
+    theirs = {f"{rows} rows": Padded(model=model, batch_rows=rows) for rows in PADDED_ROWS}
+    chosen = theirs[fastest(theirs, take(stream, setting.tokens // 2))]
+    ours = Ours(served=served, stack_of=bare, forming=setting.forming(served))
+    speeds = races({"bare": ours, "transformers": chosen}, setting.rows(stream))
+    figures: dict[str, Figure] = {
+        "bare_over_transformers": ratio(speeds, "bare", "transformers"),
+        "transformers_batch": Absolute(value=chosen.batch_rows, unit="rows"),
     }
-    theirs: dict[str, Side] = {f"{rows} rows": Padded(model=model, batch_rows=rows) for rows in (4, 8, 16, 32)}
-    trial = take(stream, setting.tokens // 2)
-    sides = {"bare": ours[fastest(ours, trial)], "transformers": theirs[fastest(theirs, trial)]}
-    speeds = races(sides, setting.rows(stream))
-    return {"bare_over_transformers": ratio(speeds, "bare", "transformers")} | _speeds(
-        {"transformers": speeds["transformers"]}, "float32"
+    return (
+        figures
+        | _speeds({"padding_bare_float32": speeds["bare"], "transformers_float32": speeds["transformers"]})
+        | _batches(setting, {"padding_bare": ours})
     )
 
 
@@ -157,28 +183,35 @@ def mixed(setting: Setting, folder: Path) -> dict[str, Figure]:
         hold_equal("AdapterHub", expected, peer.logits(sample))
         served: dict[str, Served] = {"float32": exact}
         figures: dict[str, Figure] = {}
-        for dtype in LOWER:
+        for dtype in setting.lower:
             served[dtype] = open_served(folder, adapters, device=setting.device, dtype=dtype)
-            found = served[dtype].logits(sample, served[dtype].asked)
-            figures |= agreement(found, expected).figures("random_", dtype)
-        sides: dict[str, Side] = {
-            dtype: Ours(served=each, stack_of=each.asked, batch_tokens=setting.batch_tokens)
+            found = agreement(served[dtype].logits(sample, served[dtype].asked), expected)
+            hold_drift(dtype, found.drift)
+            figures |= found.figures("random_", dtype)
+        sides = {
+            dtype: Ours(served=each, stack_of=each.asked, forming=setting.forming(each))
             for dtype, each in served.items()
         }
         speeds = races(sides | {"adapterhub": peer}, setting.rows(stream))
-    named = {"fp32": "float32", "auto": "auto", "int8": "int8"}
+    named = {"float32": "fp32"}
     ratios: dict[str, Figure] = {
-        f"over_adapterhub_{suffix}": ratio(speeds, dtype, "adapterhub") for suffix, dtype in named.items()
+        f"over_adapterhub_{named.get(dtype, dtype)}": ratio(speeds, dtype, "adapterhub") for dtype in served
     }
-    return ratios | figures | _speeds({f"mixed_traffic_{name}": each for name, each in speeds.items()}, "speed")
+    ratios["adapterhub_forward"] = Absolute(value=chosen["rows_at_once"], unit=f"rows at most, per {chosen['per']}")
+    return (
+        ratios
+        | figures
+        | _speeds({f"mixed_traffic_{name}_speed": each for name, each in speeds.items()})
+        | _batches(setting, {f"mixed_traffic_{name}": side for name, side in sides.items()})
+    )
 
 
 def demo(setting: Setting, _folder: Path) -> dict[str, Figure]:
-    return demo_agreement(LOWER, device=setting.device, sentences=setting.sentences)
+    return demo_agreement(setting.lower, device=setting.device, sentences=setting.sentences)
 
 
 def many(setting: Setting, folder: Path) -> dict[str, Figure]:
-    crowd = Crowd(
+    contest = ManyStacks(
         shape=setting.shape,
         device=setting.device,
         dtype="auto",
@@ -190,7 +223,7 @@ def many(setting: Setting, folder: Path) -> dict[str, Figure]:
         batch_tokens=setting.batch_tokens,
         seed=SEED,
     )
-    return many_stacks(crowd, folder.parent / "home", folder)
+    return many_stacks(contest, folder.parent / "home", folder)
 
 
 CONTESTS: dict[str, tuple[Contest, tuple[str, ...]]] = {
@@ -221,20 +254,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", action="append", choices=KEYS, help="a figure; may come several times; default: all")
     parser.add_argument("--peer-python", default=os.environ.get(PEER_PYTHON), help="interpreter that has adapters")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--dtype", default="float32", help="of our own ratios, as GLOSSA_DTYPE names it")
+    parser.add_argument("--dtype", help="of our own ratios, as GLOSSA_DTYPE names it; default: bfloat16 on CUDA")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--tokens", type=int, default=TOKENS, help="of one side in one round")
-    parser.add_argument("--batch-tokens", type=int, default=DEFAULT_BATCH_TOKENS, help="of our batches")
+    parser.add_argument("--batch-tokens", type=int, help="of our batches; default: what the server's policy forms")
     parser.add_argument("--peak-tflops", type=float, help="the chip's dense peak in --dtype, for the fraction of it")
     parser.add_argument("--sentences", type=int, help="of each of the demo's test sets; default: all")
     chosen = parser.parse_args(arguments)
     if chosen.rounds < MIN_ROUNDS:
         parser.error(f"a ratio takes at least {MIN_ROUNDS} rounds")
+    if chosen.peak_tflops is not None and chosen.dtype is None:
+        parser.error("a peak is that of one precision: name it with --dtype")
     fields = vars(chosen) | {"threads": len(os.sched_getaffinity(0))}
+    # Grouped products, which a mixed batch on CUDA is computed with, are there for bfloat16 alone.
+    fields["dtype"] = chosen.dtype or ("bfloat16" if torch.device(chosen.device).type == "cuda" else "float32")
     path, only = fields.pop("json"), fields.pop("only") or KEYS
-    figures = measure(Setting(**fields), only)
+    setting = Setting(**fields)
+    figures = measure(setting, only)
     show(figures)
-    write_figures(path, figures, dtype=chosen.dtype, device=chosen.device)
+    write_figures(path, figures, dtype=precision_of(setting.dtype, setting.device), device=setting.device)
 
 
 if __name__ == "__main__":

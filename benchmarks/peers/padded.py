@@ -62,8 +62,8 @@ class Padded:
             torch.cuda.synchronize()
 
     @torch.inference_mode()
-    def vocabulary_logits(self, row: Ask, positions: Sequence[int]) -> torch.Tensor:
-        """One row's masked-LM logits (P, V)."""
-        ids, mask = pad([row.ids], self.model.config.pad_token_id, self.model.device)
-        logits: torch.Tensor = self.model(input_ids=ids, attention_mask=mask).logits[0, list(positions)]
-        return logits
+    def vocabulary_logits(self, rows: Sequence[Ask], positions: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        """Of one padded batch: each row's masked-LM logits (P, V) at its `positions`."""
+        ids, mask = pad([ask.ids for ask in rows], self.model.config.pad_token_id, self.model.device)
+        logits: torch.Tensor = self.model(input_ids=ids, attention_mask=mask).logits
+        return [logits[number, list(of_row)] for number, of_row in enumerate(positions)]

@@ -12,13 +12,15 @@ import torch
 from benchmarks.checkpoints import write_checkpoint
 from benchmarks.comparing import hold_equal, hold_padded
 from benchmarks.figures import Ratio
+from benchmarks.peers import padded
 from benchmarks.peers.mixed import Mixed, running_mixed
-from benchmarks.peers.padded import Padded, load_padded
+from benchmarks.peers.padded import Padded, load_padded, pad
 from benchmarks.rounds import race
 from benchmarks.served import Served, bare, open_served, random_adapters
 from benchmarks.serving import Setting, measure
 from benchmarks.shapes import XLM_R_BASE
 from benchmarks.traffic import Ask, asks, take, tokens_of
+from madx.precision import has_int8
 
 TINY = replace(
     XLM_R_BASE, hidden_size=32, num_layers=2, num_heads=4, intermediate_size=64, vocab_size=300, max_positions=40
@@ -30,7 +32,6 @@ SETTING = Setting(
     threads=1,
     rounds=5,
     tokens=1024,
-    batch_tokens=128,
     languages=LANGUAGES,
     own_tasks=16,
     mixed_tasks=TASKS,
@@ -88,16 +89,26 @@ def test_the_peer_runs_all_of_a_round(peer: Mixed) -> None:
 
 
 def test_padding_hides_nothing_of_the_backbone(served: Served, folder: Path) -> None:
-    hold_padded(served, Padded(model=load_padded(folder, device="cpu"), batch_rows=2), rows(100))
+    hold_padded(served, Padded(model=load_padded(folder, device="cpu"), batch_rows=2), rows(300))
 
 
 def test_another_backbone_is_noticed(folder: Path) -> None:
-    padded = Padded(model=load_padded(folder, device="cpu"), batch_rows=3)
-    assert sum(step.tokens for step in padded.steps(rows())) == tokens_of(rows())
+    other = Padded(model=load_padded(folder, device="cpu"), batch_rows=3)
+    assert sum(step.tokens for step in other.steps(rows())) == tokens_of(rows())
     with torch.no_grad():
-        padded.model.roberta.embeddings.word_embeddings.weight[7:] *= 2.0
+        other.model.roberta.embeddings.word_embeddings.weight[7:] *= 2.0
     with pytest.raises(SystemExit, match="logits differ"):
-        hold_padded(open_served(folder, ADAPTERS, device="cpu", dtype="float32"), padded, rows(100))
+        hold_padded(open_served(folder, ADAPTERS, device="cpu", dtype="float32"), other, rows(100))
+
+
+def test_padding_that_is_read_is_noticed(served: Served, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unmasked(asked: list[list[int]], pad_id: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        ids, mask = pad(asked, pad_id, device)
+        return ids, torch.ones_like(mask)
+
+    monkeypatch.setattr(padded, "pad", unmasked)
+    with pytest.raises(SystemExit, match="logits differ"):
+        hold_padded(served, Padded(model=load_padded(folder, device="cpu"), batch_rows=2), rows(300))
 
 
 def test_bare_rows_have_no_logits(served: Served) -> None:
@@ -107,9 +118,11 @@ def test_bare_rows_have_no_logits(served: Served) -> None:
 def test_every_figure_of_the_computing_contests_comes_out_of_rounds() -> None:
     keys = ("mixed_over_single", "stack_over_bare", "bare_over_transformers", "over_adapterhub_fp32")
     figures = measure(SETTING, keys)
-    for key in (*keys, "over_adapterhub_auto", "over_adapterhub_int8"):
+    int8 = ("over_adapterhub_int8",) if has_int8(torch.device("cpu")) else ()
+    for key in (*keys, "over_adapterhub_auto", *int8):
         figure = figures[key]
         assert isinstance(figure, Ratio)
         assert len(figure.samples) == 5
+    assert {"mixed_batch", "single_batch", "bare_batch", "transformers_batch", "adapterhub_forward"} <= set(figures)
     assert "label_agreement_auto" not in figures
     assert json.dumps({key: figure.as_json() for key, figure in figures.items()})

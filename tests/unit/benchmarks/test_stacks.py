@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.checkpoints import write_checkpoint
 from benchmarks.figures import Absolute, Ratio
 from benchmarks.shapes import XLM_R_BASE
-from benchmarks.stacks import Crowd, many_stacks
+from benchmarks.stacks import ManyStacks, many_stacks
 from benchmarks.traffic import asks
 from benchmarks.world import language_codes
 
@@ -16,8 +16,8 @@ TINY = replace(
 )
 
 
-def crowd() -> Crowd:
-    return Crowd(
+def contest() -> ManyStacks:
+    return ManyStacks(
         shape=TINY,
         device="cpu",
         dtype="float32",
@@ -33,7 +33,7 @@ def crowd() -> Crowd:
 
 def test_many_stacks_run_beside_few(tmp_path: Path) -> None:
     backbone = write_checkpoint(tmp_path / "backbone", TINY, seed=1)
-    figures = many_stacks(crowd(), tmp_path / "home", backbone)
+    figures = many_stacks(contest(), tmp_path / "home", backbone)
     for key in ("stacks_10000_over_10", "stacks_10000_tenth_over_10"):
         figure = figures[key]
         assert isinstance(figure, Ratio)
@@ -42,6 +42,9 @@ def test_many_stacks_run_beside_few(tmp_path: Path) -> None:
     resident = figures["stacks_10000_resident"]
     assert isinstance(resident, Absolute)
     assert resident.value > 0
+    loads = figures["stacks_10000_tenth_loads"]
+    assert isinstance(loads, Absolute)
+    assert loads.value > 1  # the adapters of the side with little room came and went
 
 
 def test_there_are_a_hundred_languages() -> None:
