@@ -26,17 +26,19 @@ def added_by_http(sizes: Sizes, world: World, folder: Path) -> dict[str, Figure]
     each = asking.each(languages=range(sizes.languages), tasks=range(sizes.tasks))
     texts = asking.texts((sizes.rounds + 1) * sizes.requests)
     pools = {WARM: warming(sizes, world), MANY: requests_of(texts)}
+    flow = Flow(name="http", pool=MANY, kind="closed", clients=CLIENTS, count=sizes.requests)
     samples: list[tuple[float, float]] = []
     answered: list[Sent] = []
     shares: list[float] = []
     with arena(sizes, world, pools, folder) as opened, _engine(sizes, world, each + texts) as engine:
         engine.ask({"count": len(each)})
         for number in range(sizes.rounds + 1):
-            flow = Flow(name="http", pool=MANY, kind="closed", clients=CLIENTS, count=sizes.requests)
-            load = opened.generator.run(flow)
+            if number % 2:
+                alone, load = engine.ask({"count": sizes.requests}), opened.generator.run(flow)
+            else:
+                load, alone = opened.generator.run(flow), engine.ask({"count": sizes.requests})
             sent = load.flows["http"]
             hold_answered(sent, sizes.requests)
-            alone = engine.ask({"count": sizes.requests})
             if sent.tokens != alone["tokens"]:
                 raise SystemExit(
                     f"HTTP computed {sent.tokens:.0f} tokens, the engine {alone['tokens']} of the same texts"

@@ -33,10 +33,14 @@ class Asking:
         )
         return [self._text(len(ask.ids), ask.language, ask.task, draw) for ask in islice(stream, count)]
 
-    def each(self, *, languages: range, tasks: range, tokens: int = 8) -> list[Request]:
+    def each(self, *, languages: range, tasks: range) -> list[Request]:
         """A short text for every one of these adapters: the first language with each task, then each language."""
-        draw = random.Random(self._seed)
         stacks = [(languages[0], task) for task in tasks] + [(language, tasks[0]) for language in languages[1:]]
+        return self.of(stacks)
+
+    def of(self, stacks: Sequence[tuple[int, int]], *, tokens: int = 8) -> list[Request]:
+        """A short text for each pair of a language's and a task's rank."""
+        draw = random.Random(self._seed)
         return [self._text(tokens, language, task, draw) for language, task in stacks]
 
     def _text(self, tokens: int, language: int, task: int, draw: random.Random) -> Request:

@@ -1,8 +1,9 @@
 """What a slow store costs those who do not need it: p99 of warm traffic while cold adapters load, and while it hangs.
 
 The store speaks S3, 100 ms away and with 5 MB/s for all: a ministack behind a throttle. The warm adapters are on the
-device; clients of their own ask for one cold adapter after the other, so that loads never stop. The device has room
-for a part of the cold ones and there is no cache on disk, so that they stay cold.
+device, and each is asked for again within a second or two; clients of their own ask for one cold adapter after the
+other, beside a warm one, so that loads never stop. The device has room for a part of the cold ones and there is no
+cache on disk, so that they stay cold.
 """
 
 import os
@@ -10,7 +11,8 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from math import ceil
 from pathlib import Path
 from statistics import median
 
@@ -21,9 +23,10 @@ from tests.support.object_stores import ministack
 
 from .asking import Asking, requests_of
 from .figures import Absolute, Figure, Ratio
+from .load.client import Sent
 from .load.flows import Flow
 from .servers.throttle import Throttle, throttle
-from .trials import MANY, SEED, WARM, Arena, Sizes, arena, hold_answered, traffic, warming
+from .trials import MANY, SEED, WARM, Arena, Sizes, arena, hold_answered, p99_ms, pools_of, traffic, warming
 from .world import World, make_world
 
 LATENCY_S = 0.1
@@ -40,16 +43,22 @@ COLD = "cold"
 SETTLE_S = 3.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Round:
-    """p99 of warm traffic in its three windows."""
+@dataclass(slots=True, kw_only=True)
+class Windows:
+    """The warm traffic of each window, by what the cold clients and the store did, and what was loaded."""
 
-    quiet_ms: float
-    loading_ms: float
-    hung_ms: float
+    quiet: list[Sent] = field(default_factory=list)
+    loading: list[Sent] = field(default_factory=list)
+    hung: list[Sent] = field(default_factory=list)
+    loads_per_s: list[float] = field(default_factory=list)
 
     def __str__(self) -> str:
-        return f"quiet {self.quiet_ms:.0f}, cold loads {self.loading_ms:.0f}, hung store {self.hung_ms:.0f}"
+        """Of the latest."""
+        quiet, loading, hung = (windows[-1].percentile_ms(99) for windows in (self.quiet, self.loading, self.hung))
+        return (
+            f"window {len(self.quiet) - 1}: p99 of {len(self.quiet[-1])} warm requests in ms: quiet {quiet:.0f}, "
+            f"cold loads {loading:.0f} ({self.loads_per_s[-1]:.1f}/s), hung store {hung:.0f}"
+        )
 
 
 def cold_loads(sizes: Sizes, near: World, folder: Path) -> dict[str, Figure]:
@@ -69,17 +78,26 @@ def cold_loads(sizes: Sizes, near: World, folder: Path) -> dict[str, Figure]:
             "GLOSSA_CACHE_BYTES": "0",
             "GLOSSA_ADAPTER_BYTES": str(_room_bytes(sizes, world)),
         }
-        cold = Asking(world, languages=1, tasks=1, seed=SEED + 1).each(
-            languages=range(WARM_LANGUAGES, WARM_LANGUAGES + COLD_LANGUAGES),
-            tasks=range(WARM_TASKS, WARM_TASKS + COLD_TASKS),
-        )
+        cold = Asking(world, languages=1, tasks=1, seed=SEED + 1).of(cold_stacks())
         pools = {
             WARM: warming(warm, world),
             MANY: traffic(warm, world, count=4 * sizes.requests),
             COLD: requests_of(cold),
         }
         with arena(warm, world, pools, folder, **variables) as opened:
-            return _windows(sizes, opened, proxy, least_bytes=world.tasks[0].size_bytes)
+            return _figures(sizes, _windows(sizes, opened, proxy))
+
+
+def cold_stacks() -> list[tuple[int, int]]:
+    """Each has one cold adapter; the other is the warm one that is asked for most. Languages stand among the tasks."""
+    tasks = [(0, WARM_TASKS + rank) for rank in range(COLD_TASKS)]
+    languages = [(WARM_LANGUAGES + rank, 0) for rank in range(COLD_LANGUAGES)]
+    every = COLD_TASKS // COLD_LANGUAGES
+    return [
+        stack
+        for rank, language in enumerate(languages)
+        for stack in (language, *tasks[rank * every : (rank + 1) * every])
+    ]
 
 
 def _room_bytes(sizes: Sizes, world: World) -> int:
@@ -90,56 +108,85 @@ def _room_bytes(sizes: Sizes, world: World) -> int:
     return int(stored / 2 * choose_precision(sizes.dtype, torch.device(sizes.device)).adapters.itemsize)
 
 
-def _windows(sizes: Sizes, opened: Arena, proxy: Throttle, *, least_bytes: int) -> dict[str, Figure]:
+def _windows(sizes: Sizes, opened: Arena, proxy: Throttle) -> Windows:
+    """As many of each as it takes for `rounds` times `samples` warm requests in a row."""
     rate = OF_CAPACITY * opened.capacity_rps(sizes.requests)
     proxy.slow(latency_s=LATENCY_S, bytes_per_s=BYTES_PER_S)
-    rounds: list[Round] = []
-    for number in range(sizes.rounds + 1):
+    windows = Windows()
+    while len(pools_of([len(sent) for sent in windows.quiet], sizes.samples)) < sizes.rounds:
+        number = len(windows.quiet)
         warm = Flow(name=WARM, pool=MANY, kind="open", rate=rate, seconds=sizes.seconds, seed=SEED + number)
-        found = Round(
-            quiet_ms=_quiet(opened, warm),
-            loading_ms=_loading(opened, proxy, warm, least_bytes=least_bytes),
-            hung_ms=_hung(opened, proxy, warm),
-        )
-        print(f"{f'round {number}' if number else 'warm-up'}, p99 in ms: {found}", file=sys.stderr)
-        rounds.append(found)
-    counted = rounds[1:]
+        begin = number * ceil(rate * sizes.seconds)  # the same texts at the same moments in all three
+        windows.quiet.append(_quiet(opened, warm, begin))
+        loading, loads = _loading(opened, warm, begin)
+        windows.loading.append(loading)
+        windows.loads_per_s.append(loads / sizes.seconds)
+        windows.hung.append(_hung(opened, proxy, warm, begin))
+        print(windows, file=sys.stderr)
+    return windows
+
+
+def _figures(sizes: Sizes, windows: Windows) -> dict[str, Figure]:
+    pools = pools_of([len(sent) for sent in windows.quiet], sizes.samples)
+    quiet, loading, hung = (
+        [p99_ms(each, pool) for pool in pools] for each in (windows.quiet, windows.loading, windows.hung)
+    )
+    least = min(sum(len(windows.quiet[number]) for number in pool) for pool in pools)
     return {
-        "p99_under_cold_load": Ratio(samples=tuple((each.loading_ms, each.quiet_ms) for each in counted)),
-        "p99_under_hung_store": Ratio(samples=tuple((each.hung_ms, each.quiet_ms) for each in counted)),
-        "p99_warm_ms": Absolute(value=round(median(each.quiet_ms for each in counted), 1), unit="ms"),
+        "p99_under_cold_load": Ratio(samples=tuple(zip(loading, quiet, strict=True))),
+        "p99_under_hung_store": Ratio(samples=tuple(zip(hung, quiet, strict=True))),
+        "p99_warm_ms": Absolute(value=round(median(quiet), 1), unit="ms"),
+        "p99_warm_samples": Absolute(value=least, unit="requests at least"),
+        "cold_loads_per_s": Absolute(value=round(median(windows.loads_per_s), 2), unit="loads/s"),
     }
 
 
-def _quiet(opened: Arena, warm: Flow) -> float:
-    sent = opened.generator.run(warm).flows[WARM]
+def hold_warm(sent: Sent, meanwhile: str) -> None:
+    """Ends the run where warm traffic was not: 504 says that an adapter had to come from a store that gave nothing."""
+    late = sent.statuses.get(504, 0)
+    if late:
+        raise SystemExit(
+            f"{meanwhile}, {late} of {len(sent)} warm requests were answered with 504: an adapter of theirs had left "
+            "the device and was waited for"
+        )
     hold_answered(sent)
-    return sent.percentile_ms(99)
 
 
-def _loading(opened: Arena, proxy: Throttle, warm: Flow, *, least_bytes: int) -> float:
-    """Every cold request is answered too, only later."""
-    passed_bytes = proxy.passed_bytes
+def _quiet(opened: Arena, warm: Flow, begin: int) -> Sent:
+    sent = opened.generator.run(warm, begin={MANY: begin}).flows[WARM]
+    hold_warm(sent, "with nothing cold beside it")
+    return sent
+
+
+def _loading(opened: Arena, warm: Flow, begin: int) -> tuple[Sent, float]:
+    """Every cold request is answered too, only later. The number of loads besides."""
+    loads = _loads(opened)
     cold = Flow(name=COLD, pool=COLD, kind="closed", clients=COLD_CLIENTS, seconds=warm.seconds)
-    found = opened.generator.run(warm, cold).flows
-    hold_answered(found[WARM])
+    found = opened.generator.run(warm, cold, begin={MANY: begin}).flows
+    hold_warm(found[WARM], "while cold adapters were loaded")
     hold_answered(found[COLD])
-    if proxy.passed_bytes - passed_bytes < LEAST_COLD * len(found[COLD]) * least_bytes:
-        raise SystemExit("the store was hardly read: the cold adapters are not cold")
-    return found[WARM].percentile_ms(99)
+    loads = _loads(opened) - loads
+    if loads < LEAST_COLD * len(found[COLD]):
+        raise SystemExit(f"{len(found[COLD])} cold requests took {loads:.0f} loads: the cold adapters are not cold")
+    return found[WARM], loads
 
 
-def _hung(opened: Arena, proxy: Throttle, warm: Flow) -> float:
+def _loads(opened: Arena) -> float:
+    """From the store, since the server's start."""
+    return opened.server.value("glossa_adapter_loads_total", result="ok", source="store")
+
+
+def _hung(opened: Arena, proxy: Throttle, warm: Flow, begin: int) -> Sent:
     """Who asks for a cold adapter waits, and gives up when the window is over."""
     cold = Flow(name=COLD, pool=COLD, kind="closed", clients=COLD_CLIENTS, seconds=warm.seconds, abandon=True)
     proxy.hang()
-    found = opened.generator.run(warm, cold).flows
+    found = opened.generator.run(warm, cold, begin={MANY: begin}).flows
     proxy.go_on()
-    hold_answered(found[WARM])
+    hold_warm(found[WARM], "while the store hung")
     if len(found[COLD]) >= COLD_LANGUAGES + COLD_TASKS:
         raise SystemExit("the store hangs, and cold adapters are served all the same")
     time.sleep(SETTLE_S)
-    return found[WARM].percentile_ms(99)
+    return found[WARM]
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from .checkpoints import write_checkpoint
 from .cold import cold_loads
 from .figures import MIN_ROUNDS, Figure, show, write_figures
 from .overload import overload, victim
+from .served import precision_of
 from .trials import SEED, Sizes
 from .world import World, make_world
 
@@ -55,17 +56,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--dtype", default="auto", help="as GLOSSA_DTYPE names it")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=384, help="of one closed round")
-    parser.add_argument("--seconds", type=float, default=15.0, help="of one open round")
-    parser.add_argument("--overload-s", type=float, default=60.0, help="of all rounds of overload together")
+    parser.add_argument("--seconds", type=float, default=12.0, help="of one window of an open flow")
+    parser.add_argument("--overload-s", type=float, default=60.0, help="of the flood")
     parser.add_argument("--batch-tokens", type=int, help="GLOSSA_BATCH_TOKENS; default: the server's own")
     chosen = parser.parse_args(arguments)
     if chosen.rounds < MIN_ROUNDS:
         parser.error(f"a ratio takes at least {MIN_ROUNDS} rounds")
     fields = vars(chosen) | {"threads": len(os.sched_getaffinity(0))}
     path, only = fields.pop("json"), fields.pop("only") or KEYS
-    figures = measure(Sizes(**fields), only)
+    sizes = Sizes(**fields)
+    figures = measure(sizes, only)
     show(figures)
-    write_figures(path, figures, dtype=chosen.dtype, device=chosen.device)
+    write_figures(path, figures, dtype=precision_of(sizes.dtype, sizes.device), device=sizes.device)
 
 
 if __name__ == "__main__":

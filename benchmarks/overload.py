@@ -1,10 +1,11 @@
 """More than a server can take: five times its capacity from everybody, and from one key beside another."""
 
 import sys
+from itertools import pairwise
+from math import ceil
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from registry.access import create_key
 from registry.registry import open_registry
@@ -12,69 +13,80 @@ from registry.registry import open_registry
 from .figures import Absolute, Figure, Ratio
 from .load.client import Sent
 from .load.flows import Flow
-from .trials import MANY, SEED, WARM, Arena, Sizes, arena, hold_answered, traffic, warming
+from .trials import (
+    MANY,
+    SEED,
+    WARM,
+    Arena,
+    Sizes,
+    arena,
+    hold_answered,
+    p99_ms,
+    pools_of,
+    rps_of,
+    traffic,
+    warming,
+)
 from .world import World
 
 TIMES_CAPACITY = 5.0
 VICTIM_OF_CAPACITY = 0.25
-FULL_AFTER = 0.1
-REFUSED = (429, 503, 504)
+REFUSED = (429, 504)
 
 
 def overload(sizes: Sizes, world: World, folder: Path) -> dict[str, Figure]:
-    """Goodput in an open flow of five times the capacity, over the closed rounds beside it."""
+    """Goodput in one flood of five times the capacity, window by window, over closed rounds before and after it.
+
+    A short flood goes before: what the first one allocates is kept for the next.
+    """
     pools = {WARM: warming(sizes, world), MANY: traffic(sizes, world, count=8 * sizes.requests)}
-    samples: list[tuple[float, float]] = []
-    refusals: list[npt.NDArray[np.float64]] = []
+    steady_s = steady_from_s(sizes.whole_queue_s)
     with arena(sizes, world, pools, folder) as opened:
-        rate = TIMES_CAPACITY * opened.capacity_rps(sizes.requests)
-        before_mib = 0.0
-        for number in range(sizes.rounds + 1):
-            peak = opened.closed(sizes.requests)
-            offered = opened.generator.run(
-                Flow(
-                    name="flood",
-                    pool=MANY,
-                    kind="open",
-                    rate=rate,
-                    seconds=sizes.overload_s / sizes.rounds,
-                    seed=SEED + number,
-                )
-            )
-            flood = offered.flows["flood"]
-            hold_answered(flood, also=REFUSED)
-            if number == 0:  # what the first flood allocates is kept for the next
-                before_mib = opened.server.memory_mib
-                continue
-            samples.append((goodput(flood, sizes.overload_s / sizes.rounds), peak.tokens_per_s))
-            refusals.append(flood.only(429).column("seconds"))
-            _tell(number, flood, samples[-1], offered.processor_share)
-        after_mib = opened.server.memory_mib
-    refused = np.concatenate(refusals)
+        _flood(opened, TIMES_CAPACITY * opened.capacity_rps(sizes.requests), seconds=steady_s, seed=SEED)
+        before, before_mib = opened.closed(sizes.requests), opened.server.memory_mib
+        rate = TIMES_CAPACITY * rps_of(before)
+        flood = _flood(opened, rate, seconds=sizes.overload_s, seed=SEED + 1)
+        after, after_mib = opened.closed(sizes.requests), opened.server.memory_mib
+    peak = (before.tokens_per_s + after.tokens_per_s) / 2
+    times = rate * (before.tokens + after.tokens) / (len(before) + len(after)) / peak
+    if times < sizes.least_overload:
+        raise SystemExit(f"the flood was {times:.1f} times the capacity, not {TIMES_CAPACITY:.0f}: measure again")
+    refused = flood.only(429).column("seconds")
     if not len(refused):
         raise SystemExit("nothing was refused: the flood was none")
+    edges = np.linspace(steady_s, sizes.overload_s, sizes.rounds + 1).tolist()
+    samples = [(goodput(flood, begin_s, end_s), peak) for begin_s, end_s in pairwise(edges)]
     return {
         "overload_goodput": Ratio(samples=tuple(samples)),
         "reject_p99_ms": Absolute(value=round(1e3 * float(np.percentile(refused, 99)), 2), unit="ms"),
         "overload_memory_growth_mib": Absolute(value=round(after_mib - before_mib, 1), unit="MiB"),
-        "overload_offered": Absolute(value=round(rate, 1), unit="requests/s"),
+        "overload_offered": Absolute(value=round(times, 2), unit="times the capacity"),
     }
 
 
-def goodput(flood: Sent, seconds: float) -> float:
-    """Tokens per second of what was answered with 200, from when the queue was full until the flood ended."""
+def steady_from_s(queue_s: float) -> float:
+    """At five times the capacity a queue of `queue_s` is full after a quarter of that; who comes then waits it out."""
+    return queue_s / (TIMES_CAPACITY - 1) + queue_s
+
+
+def goodput(flood: Sent, begin_s: float, end_s: float) -> float:
+    """Tokens per second of what was answered with 200 in that time."""
     answered = flood.only(200)
-    began_s = FULL_AFTER * seconds
-    within = (answered.done_s >= began_s) & (answered.done_s <= seconds)
-    return float(answered.column("tokens")[within].sum()) / (seconds - began_s)
+    within = (answered.done_s >= begin_s) & (answered.done_s < end_s)
+    return float(answered.column("tokens")[within].sum()) / (end_s - begin_s)
 
 
-def _tell(number: int, flood: Sent, sample: tuple[float, float], generator_share: float) -> None:
+def _flood(opened: Arena, rate: float, *, seconds: float, seed: int) -> Sent:
+    """Everything is answered or refused; to its end, when the queue is empty again."""
+    offered = opened.generator.run(Flow(name="flood", pool=MANY, kind="open", rate=rate, seconds=seconds, seed=seed))
+    flood = offered.flows["flood"]
+    hold_answered(flood, also=REFUSED)
     print(
-        f"round {number}: {sample[0]:,.0f} of {sample[1]:,.0f} tokens/s, answers {flood.statuses}, "
-        f"the generator took {generator_share:.2f} of a core",
+        f"a flood of {rate:.0f} requests/s for {seconds:.0f} s: answers {flood.statuses}, "
+        f"the generator took {offered.processor_share:.2f} of a core",
         file=sys.stderr,
     )
+    return flood
 
 
 def victim(sizes: Sizes, world: World, folder: Path) -> dict[str, Figure]:
@@ -85,31 +97,39 @@ def victim(sizes: Sizes, world: World, folder: Path) -> dict[str, Figure]:
         MANY: traffic(sizes, world, count=4 * sizes.requests, key=modest),
         "greedy": traffic(sizes, world, count=8 * sizes.requests, seed=SEED + 1, key=greedy),
     }
-    samples: list[tuple[float, float]] = []
+    alone: list[Sent] = []
+    beside: list[Sent] = []
     with arena(sizes, world, pools, folder, GLOSSA_KEYS="required") as opened:
         rps = opened.capacity_rps(sizes.requests)
-        for number in range(sizes.rounds + 1):
-            alone = _victim(opened, sizes, rps, seed=SEED + number, beside=())
+        while len(found := pools_of([len(window) for window in alone], sizes.samples)) < sizes.rounds:
+            number = len(alone)
             flood = Flow(
                 name="greedy", pool="greedy", kind="open", rate=TIMES_CAPACITY * rps, seconds=sizes.seconds, seed=number
             )
-            beside = _victim(opened, sizes, rps, seed=SEED + number, beside=(flood,))
-            print(f"round {number}: p99 {beside:.0f} ms beside the greedy key, {alone:.0f} ms alone", file=sys.stderr)
-            if number:
-                samples.append((beside, alone))
-    return {"victim_p99_ratio": Ratio(samples=tuple(samples))}
+            alone.append(_victim(opened, sizes, VICTIM_OF_CAPACITY * rps, number=number))
+            beside.append(_victim(opened, sizes, VICTIM_OF_CAPACITY * rps, flood, number=number))
+            print(
+                f"window {number}: p99 of {len(alone[-1])} requests {beside[-1].percentile_ms(99):.0f} ms beside the "
+                f"greedy key, {alone[-1].percentile_ms(99):.0f} ms alone",
+                file=sys.stderr,
+            )
+    return {
+        "victim_p99_ratio": Ratio(samples=tuple((p99_ms(beside, pool), p99_ms(alone, pool)) for pool in found)),
+        "victim_p99_samples": Absolute(
+            value=min(sum(len(alone[number]) for number in pool) for pool in found), unit="requests at least"
+        ),
+    }
 
 
-def _victim(opened: Arena, sizes: Sizes, rps: float, *, seed: int, beside: tuple[Flow, ...]) -> float:
-    """Its p99 in ms; none of its requests is refused."""
-    modest = Flow(
-        name="modest", pool=MANY, kind="open", rate=VICTIM_OF_CAPACITY * rps, seconds=sizes.seconds, seed=seed
-    )
-    found = opened.generator.run(modest, *beside).flows
+def _victim(opened: Arena, sizes: Sizes, rate: float, *beside: Flow, number: int) -> Sent:
+    """Its window of that number, which asks the same at the same moments whatever runs beside it; none is refused."""
+    modest = Flow(name="modest", pool=MANY, kind="open", rate=rate, seconds=sizes.seconds, seed=SEED + number)
+    begin = number * ceil(rate * sizes.seconds)
+    found = opened.generator.run(modest, *beside, begin={MANY: begin}).flows
     hold_answered(found["modest"])
     for flow in beside:
         hold_answered(found[flow.name], also=REFUSED)
-    return found["modest"].percentile_ms(99)
+    return found["modest"]
 
 
 def _key(world: World, name: str) -> str:

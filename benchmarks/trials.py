@@ -4,13 +4,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+
+import numpy as np
 
 from madx.config import BackboneConfig
+from service.settings import Settings
 
 from .asking import Asking, requests_of
 from .load.client import Generator, Request, Sent, running_generator
 from .load.flows import Flow
+from .served import Dtype
 from .servers.glossa import Serving, serving
 from .shapes import XLM_R_BASE
 from .world import World
@@ -19,28 +22,39 @@ SEED = 29
 CLIENTS = 64
 WARM = "warm"
 """The pool that asks once for every adapter."""
+MOST_RESENT = 3
+"""Of a flow: so often a server may close an idle connection just when it is used again."""
 MANY = "many"
 """The pool of traffic."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """`requests` are sent in a closed round, `seconds` is an open round's length, `overload_s` all
-    rounds' of overload together. `batch_tokens` and `queue_s` are the server's own where they are None.
+    """`requests` are sent in a closed round, `seconds` is the length of a window of an open flow, `overload_s` that of
+    the flood. A p99 is taken of at least `samples` requests, from as many windows as that takes. The flood is at least
+    `least_overload` times the capacity. `batch_tokens` and `queue_s` are the server's own where they are None.
     """
 
     shape: BackboneConfig = XLM_R_BASE
     device: str = "cpu"
-    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto"
+    dtype: Dtype = "auto"
     threads: int
     rounds: int = 5
     requests: int = 384
-    seconds: float = 15.0
+    seconds: float = 12.0
+    samples: int = 400
     overload_s: float = 60.0
+    least_overload: float = 4.5
     languages: int = 16
     tasks: int = 32
     batch_tokens: int | None = None
     queue_s: float | None = None
+
+    @property
+    def whole_queue_s(self) -> float:
+        """Seconds of work in a queue that is full."""
+        own: float = Settings.model_fields["queue_s"].default
+        return own if self.queue_s is None else self.queue_s
 
     @property
     def variables(self) -> dict[str, str]:
@@ -69,8 +83,14 @@ class Arena:
         return sent
 
     def capacity_rps(self, requests: int) -> float:
-        """Requests per second that it answers when it always has some."""
-        return requests / float(self.closed(requests).done_s.max())
+        """Requests per second that it answers when it always has some, after a few that warm it up."""
+        self.closed(max(1, requests // 4))
+        return rps_of(self.closed(requests))
+
+
+def rps_of(closed: Sent) -> float:
+    """Requests per second of a closed round."""
+    return len(closed) / float(closed.done_s.max())
 
 
 @contextmanager
@@ -99,7 +119,24 @@ def warming(sizes: Sizes, world: World, *, key: str | None = None) -> list[Reque
 
 
 def hold_answered(sent: Sent, count: int | None = None, *, also: Sequence[int] = ()) -> None:
-    """Ends the run where something was answered otherwise than with 200 or `also`, or not at all."""
+    """Ends the run where something was answered otherwise than with 200 or `also`, or not at all, or after all."""
     strange = {status: number for status, number in sent.statuses.items() if status != 200 and status not in also}
     if strange or not len(sent.only(200)) or (count is not None and len(sent) != count):
         raise SystemExit(f"of {count or 'all'} requests {len(sent)} were answered, some with other statuses: {strange}")
+    if sent.resent > MOST_RESENT:
+        raise SystemExit(f"{sent.resent} of {len(sent)} requests went unanswered and were sent again")
+
+
+def pools_of(counts: Sequence[int], least: int) -> list[range]:
+    """From each window on the fewest in a row that have `least` samples together; none where too few follow."""
+    pools: list[range] = []
+    for begin in range(len(counts)):
+        ends = (end for end in range(begin + 1, len(counts) + 1) if sum(counts[begin:end]) >= least)
+        if (end := next(ends, None)) is not None:
+            pools.append(range(begin, end))
+    return pools
+
+
+def p99_ms(windows: Sequence[Sent], pool: range) -> float:
+    """Over all requests of these windows."""
+    return Sent(table=np.concatenate([windows[number].table for number in pool])).percentile_ms(99)

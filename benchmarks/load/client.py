@@ -19,9 +19,10 @@ Request = dict[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """A flow's requests, a line each, with the columns of `flows.FIELDS`."""
+    """A flow's requests, a line each, with the columns of `flows.FIELDS`; `resent` as `flows.Record` has it."""
 
     table: npt.NDArray[np.float64]  # (N, len(FIELDS))
+    resent: int = 0
 
     def column(self, name: str) -> npt.NDArray[np.float64]:
         found: npt.NDArray[np.float64] = self.table[:, FIELDS.index(name)]
@@ -69,12 +70,14 @@ class Generator:
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
 
-    def run(self, *flows: Flow, rewind: Sequence[str] = ()) -> Load:
-        """Run `flows` beside each other until all are answered. Pools in `rewind` begin anew."""
-        answer: dict[str, Any] = self._peer.ask({"flows": [asdict(flow) for flow in flows], "rewind": list(rewind)})
+    def run(self, *flows: Flow, begin: Mapping[str, int] | None = None) -> Load:
+        """Run `flows` beside each other until all are answered. Pools go on where they stopped, or at `begin`."""
+        answer: dict[str, Any] = self._peer.ask({"flows": [asdict(flow) for flow in flows], "begin": begin or {}})
         return Load(
             flows={
-                name: Sent(table=np.array(lines, dtype=np.float64).reshape(-1, len(FIELDS)))
+                name: Sent(
+                    table=np.array(lines, dtype=np.float64).reshape(-1, len(FIELDS)), resent=answer["resent"][name]
+                )
                 for name, lines in answer["flows"].items()
             },
             processor_share=answer["processor_seconds"] / answer["seconds"],

@@ -4,6 +4,7 @@ The generator shares the machine with the server that it measures, so a general 
 """
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass
 
@@ -36,8 +37,8 @@ class Connection(asyncio.Protocol):
         self._waiting: asyncio.Future[Answer] | None = None
         self._received = bytearray()
         self._needed = 0  # bytes of the whole answer, once its head is there
+        self._answered_s = math.inf  # when its latest answer was there
         self.is_open = False
-        self.num_answers = 0
 
     @classmethod
     async def open(cls, host: str, port: int) -> "Connection":
@@ -51,6 +52,11 @@ class Connection(asyncio.Protocol):
         self._waiting = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         return await self._waiting
+
+    @property
+    def idle_s(self) -> float:
+        """Since its latest answer; below nothing where there was none."""
+        return time.perf_counter() - self._answered_s
 
     def close(self) -> None:
         if self._transport is not None:
@@ -76,7 +82,7 @@ class Connection(asyncio.Protocol):
             done_s = time.perf_counter()
             head = bytes(self._received[: self._received.find(_END_OF_HEAD)]).lower()
             self._received, self._needed = bytearray(), 0
-            self.num_answers += 1
+            self._answered_s = done_s
             if not self._waiting.done():
                 self._waiting.set_result(Answer(status=int(head[9:12]), head=head, done_s=done_s))
 

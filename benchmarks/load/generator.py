@@ -44,14 +44,15 @@ def main() -> None:
         door = Door(host=host, port=port)
         for line in sys.stdin:
             asked = json.loads(line)
-            for name in asked.get("rewind", ()):
-                pools[name].rewind()
+            for name, number in asked["begin"].items():
+                pools[name].go_to(number)
             flows = [Flow(**flow) for flow in asked["flows"]]
             spent_s, began_s = time.process_time(), time.perf_counter()
             found = runner.run(run(flows, pools, door))
             write(
                 {
-                    "flows": found,
+                    "flows": {name: record.lines for name, record in found.items()},
+                    "resent": {name: record.resent for name, record in found.items()},
                     "seconds": time.perf_counter() - began_s,
                     "processor_seconds": time.process_time() - spent_s,
                 }

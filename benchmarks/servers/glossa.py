@@ -2,16 +2,21 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from prometheus_client.parser import text_string_to_metric_families
+
 _START_S = 180
 _STOP_S = 60
+_STOPPED = (0, -signal.SIGTERM)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +24,16 @@ class Serving:
     url: str
     pid: int
     log: Path
+
+    def value(self, name: str, **labels: str) -> float:
+        """One sample of its metrics, 0 where there is none yet. For a server that asks for no keys."""
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=_START_S) as answer:
+            text = answer.read().decode()
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == name and sample.labels == labels:
+                    return float(sample.value)
+        return 0.0
 
     @property
     def memory_mib(self) -> float:
@@ -33,24 +48,38 @@ class Serving:
 def serving(variables: Mapping[str, str], log: Path) -> Iterator[Serving]:
     """Ready to answer. `variables` come on top of this process's environment. Ends it on leaving, by SIGTERM.
 
-    Raises `RuntimeError` with its log where it does not start, or does not end well.
+    Raises `RuntimeError` with the end of its log where it does not start, or does not end well; where the block ends
+    badly, that goes to standard error.
     """
     command = [sys.executable, "-c", "from glossa.main import main; main()", "serve", "--port", "0"]
     environment = os.environ | dict(variables) | {"PYTHONUNBUFFERED": "1"}
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
     try:
-        yield Serving(url=_url(process, log), pid=process.pid, log=log)
-        if process.poll() is not None:
-            raise RuntimeError(f"the server ended with {process.returncode}:\n{_end_of(log)}")
-    finally:
-        process.terminate()
+        url = _url(process, log)
         try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
+            yield Serving(url=url, pid=process.pid, log=log)
+        except BaseException:
+            print(f"the server's last lines:\n{_end_of(log)}", file=sys.stderr)
+            raise
+        _stop(process, log)
+    finally:
+        if process.poll() is None:
             process.kill()
             process.wait()
-            raise RuntimeError(f"the server did not stop within {_STOP_S} s:\n{_end_of(log)}") from None
+
+
+def _stop(process: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Raises `RuntimeError` where it had ended before, does not stop in time, or stops with an error."""
+    if process.poll() is not None:
+        raise RuntimeError(f"the server ended with {process.returncode}:\n{_end_of(log)}")
+    process.terminate()
+    try:
+        status = process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"the server did not stop within {_STOP_S} s:\n{_end_of(log)}") from None
+    if status not in _STOPPED:
+        raise RuntimeError(f"the server was told to stop and ended with {status}:\n{_end_of(log)}")
 
 
 def _url(process: "subprocess.Popen[bytes]", log: Path) -> str:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from benchmarks.load.client import Sent
-from benchmarks.load.flows import FIELDS, Door, Flow, Line, Pool, run
+from benchmarks.load.flows import FIELDS, IDLE_S, Door, Flow, Line, Pool, Record, run
 from benchmarks.load.generator import prepared
-from benchmarks.overload import goodput
-from benchmarks.trials import hold_answered
+from benchmarks.overload import REFUSED, goodput, steady_from_s
+from benchmarks.trials import MOST_RESENT, hold_answered
 
 Reply = Callable[[bytes], Awaitable[bytes]]
 
@@ -24,10 +24,11 @@ def answer(status: int = 200, tokens: int = 7, body: bytes = b"[]") -> bytes:
 
 
 class Server:
-    """Answers each request by `reply`; counts connections and requests under way."""
+    """Answers each request by `reply`, `most` of them on one connection; counts connections and requests under way."""
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: Reply, *, most: int = 1_000_000) -> None:
         self._reply = reply
+        self._most = most
         self.connections = 0
         self.bodies: list[bytes] = []
         self.most_at_once = 0
@@ -36,7 +37,8 @@ class Server:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
+            for _ in range(self._most):
+                head = await reader.readuntil(b"\r\n\r\n")
                 length = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
                 self.bodies.append(await reader.readexactly(length))
                 self._at_once += 1
@@ -45,7 +47,8 @@ class Server:
                 self._at_once -= 1
                 writer.write(reply)
                 if not reply:
-                    break
+                    return
+            await reader.readexactly(1)  # it goes while a request is on its way that nobody reads
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
@@ -53,10 +56,10 @@ class Server:
 
 
 @asynccontextmanager
-async def listening(server: Server) -> AsyncIterator[Door]:
+async def listening(server: Server, *, idle_s: float = IDLE_S) -> AsyncIterator[Door]:
     listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     host, port = listener.sockets[0].getsockname()
-    door = Door(host=host, port=port)
+    door = Door(host=host, port=port, idle_s=idle_s)
     try:
         yield door
     finally:
@@ -69,18 +72,21 @@ def pool(count: int) -> Pool:
     return Pool(requests=[prepared({"path": "/", "body": f"text {number}"}, "here") for number in range(count)])
 
 
-def of(lines: list[Line]) -> Sent:
-    return Sent(table=np.array(lines).reshape(-1, len(FIELDS)))
+def of(lines: list[Line], *, resent: int = 0) -> Sent:
+    return Sent(table=np.array(lines).reshape(-1, len(FIELDS)), resent=resent)
 
 
-def run_against(reply: Reply, *flows: Flow, size: int = 5) -> tuple[Server, dict[str, Sent]]:
-    server = Server(reply)
+def run_against(
+    reply: Reply, *flows: Flow, size: int = 5, most: int = 1_000_000, idle_s: float = IDLE_S
+) -> tuple[Server, dict[str, Sent]]:
+    server = Server(reply, most=most)
 
-    async def all_of_it() -> dict[str, list[Line]]:
-        async with listening(server) as door:
+    async def all_of_it() -> dict[str, Record]:
+        async with listening(server, idle_s=idle_s) as door:
             return await run(flows, {"pool": pool(size)}, door)
 
-    return server, {name: of(lines) for name, lines in asyncio.run(all_of_it()).items()}
+    found = asyncio.run(all_of_it())
+    return server, {name: of(record.lines, resent=record.resent) for name, record in found.items()}
 
 
 async def soon(_body: bytes) -> bytes:
@@ -160,15 +166,29 @@ def test_statuses_are_told_apart() -> None:
         hold_answered(found["a"], 7, also=(429,))
 
 
-def test_a_connection_that_the_server_closes_between_requests_is_replaced() -> None:
+def test_a_request_that_meets_the_end_of_an_idle_connection_is_asked_again_and_counted() -> None:
+    flow = Flow(name="a", pool="pool", kind="closed", clients=1, count=4)
+    server, found = run_against(soon, flow, most=2, idle_s=0.0)
+    assert server.bodies == [f"text {number}".encode() for number in range(4)]
+    assert found["a"].statuses == {200: 4}
+    assert (found["a"].resent, server.connections) == (1, 2)
+
+
+def test_a_request_that_a_busy_connection_swallowed_ends_the_flow() -> None:
     numbers = itertools.count()
 
-    async def closes_after_the_second(_body: bytes) -> bytes:
+    async def swallows_the_third(_body: bytes) -> bytes:
         return b"" if next(numbers) == 2 else answer()
 
-    server, found = run_against(closes_after_the_second, Flow(name="a", pool="pool", kind="closed", clients=1, count=4))
-    assert found["a"].statuses == {200: 4}
-    assert server.connections == 2
+    with pytest.raises(ConnectionError):
+        run_against(swallows_the_third, Flow(name="a", pool="pool", kind="closed", clients=1, count=4))
+
+
+def test_many_requests_that_were_sent_again_end_the_run() -> None:
+    line: Line = (0.0, 1.0, 200, 0.0, 0.0, 0.0, 0.0, 1)
+    hold_answered(of([line] * 9, resent=MOST_RESENT))
+    with pytest.raises(SystemExit, match="sent again"):
+        hold_answered(of([line] * 9, resent=MOST_RESENT + 1))
 
 
 def test_a_server_that_answers_nothing_ends_the_flow() -> None:
@@ -184,9 +204,20 @@ def test_keys_go_into_the_request() -> None:
     assert b"authorization" not in prepared({"path": "/", "body": ""}, "here")
 
 
-def test_goodput_counts_what_is_answered_while_the_flood_lasts() -> None:
-    def line(done_s: float, status: int, tokens: int) -> Line:
-        return (0.0, done_s, status, 0.0, 0.0, 0.0, 0.0, tokens)
+def line(done_s: float, status: int, tokens: int) -> Line:
+    return (0.0, done_s, status, 0.0, 0.0, 0.0, 0.0, tokens)
 
+
+def test_goodput_counts_what_is_answered_in_its_time() -> None:
     early, good, late = line(0.5, 200, 1000), line(5.0, 200, 90), line(11.0, 200, 1000)
-    assert goodput(of([early, good, late, line(5.0, 429, 1000)]), 10.0) == pytest.approx(10.0)
+    assert goodput(of([early, good, late, line(5.0, 429, 1000)]), 1.0, 10.0) == pytest.approx(10.0)
+
+
+def test_at_five_times_the_capacity_the_queue_is_full_after_a_quarter_of_its_time() -> None:
+    assert steady_from_s(10.0) == pytest.approx(12.5)
+
+
+def test_a_server_that_died_in_the_flood_ends_the_run() -> None:
+    hold_answered(of([line(1.0, 200, 1), line(2.0, 429, 0), line(3.0, 504, 0)]), also=REFUSED)
+    with pytest.raises(SystemExit, match="503: 1"):
+        hold_answered(of([line(1.0, 200, 1), line(2.0, 503, 0)]), also=REFUSED)
