@@ -106,4 +106,7 @@ def _fields(note: Note) -> dict[str, Any]:
             "queue_s": round(note.ran.queue_s, 6),
             "inference_s": round(note.ran.inference_s, 6),
         }
+    if note.lines:
+        fields["lines"] = note.lines.total()
+        fields["errors"] = {code: count for code, count in note.lines.items() if code}
     return fields

@@ -50,6 +50,12 @@ class Metrics:
             ("route", "task", "status", "code"),
             registry=registry,
         )
+        self.lines = Counter(
+            "glossa_lines",
+            "Lines answered to requests that get one for each text; code is its error's, empty for an output.",
+            ("task", "code"),
+            registry=registry,
+        )
         self.requests_in_flight = Gauge("glossa_requests_in_flight", "Requests that run.", registry=registry)
         self.disconnects = Counter(
             "glossa_disconnects", "Clients that left before their answer ended.", registry=registry
@@ -159,6 +165,10 @@ class Metrics:
             series[self.queue_seconds, task].observe(note.ran.queue_s)
             series[self.inference_seconds, task].observe(note.ran.inference_s)
             series[self.computed_tokens, task].inc(note.ran.tokens)
+
+    def count_line(self, *, task: str, code: str) -> None:
+        """As soon as it is answered: a stream may take hours."""
+        self._series[self.lines, task, code].inc()
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """All figures and their media type: OpenMetrics where `accept`, a request's header, names it."""

@@ -4,7 +4,8 @@ When the request has ended, `barrier` makes its figures and its line of the log 
 secret have no place here.
 """
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 from starlette.types import Scope
@@ -25,12 +26,13 @@ class Ran:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Note:
-    """Written by the request's own task alone. `key` is the key's id, `code` that of the problem it ended with."""
+    """`key` is the key's id, `code` that of the problem it ended with, `lines` how many of a stream with which."""
 
     request_id: str
     key: str = ""
     code: str = ""
     ran: Ran | None = None
+    lines: Counter[str] = field(default_factory=Counter)
 
 
 def attach(note: Note, scope: Scope) -> None:

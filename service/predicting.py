@@ -32,6 +32,7 @@ class Call:
     """What a request says beside its body. `key` is the caller's key id, empty without keys."""
 
     server: Server
+    task: str
     read: Read
     language: str | None
     key: str
@@ -52,6 +53,7 @@ def call_of(task: str, request: Request, caller: Caller) -> Call:
     server = server_of(request)
     call = Call(
         server=server,
+        task=task,
         read=reader_of(task),
         language=_language(request),
         key="" if caller.key is None else caller.key.id,

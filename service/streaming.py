@@ -1,13 +1,15 @@
 """Many texts answered by a line each, in their order, as they are done: what `Accept: application/x-ndjson` gets.
 
-Lines are read only as fast as answers are taken: a fixed number is under way, and a place is free again once its answer
-has been handed to the connection. A client that leaves, or takes nothing for long, ends all of it.
+Lines are read only as fast as answers are taken: a fixed number is under way, of about as many bytes as one request may
+have, and a place is free again once its answer has been handed to the connection. A client that leaves, or takes
+nothing for long, ends all of it.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 import orjson
 from starlette.requests import ClientDisconnect
@@ -22,6 +24,7 @@ from .ndjson import MEDIA_TYPE
 from .notes import Note, Ran
 from .predicting import Call, answer, versions_of
 from .problems import problem_content
+from .room import Claim, Room
 from .tasks import Prepared
 from .work import AskedRow, Done
 
@@ -32,6 +35,14 @@ _RETRY_S = 0.05
 _MOST_NOTED = 64
 
 Lines = AsyncIterator[bytes | GlossaError]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _UnderWay:
+    """A line; `leave` gives its place back."""
+
+    answer: asyncio.Task[bytes]
+    leave: Callable[[], None]
 
 
 class Stream(Response):
@@ -50,7 +61,8 @@ class Stream(Response):
         self._note = note
         self._places = asyncio.Semaphore(LINES_AT_ONCE)
         self._submitting = asyncio.Lock()
-        self._answers: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue()
+        self._room = Room(call.server.settings.max_body_bytes, call.server.metrics)
+        self._answers: asyncio.Queue[_UnderWay | None] = asyncio.Queue()
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Raises `ClientDisconnect`, and what reading the first line raises: then nothing has been sent."""
@@ -66,27 +78,34 @@ class Stream(Response):
         index = 0
         try:
             async for line in self._lines:
-                await self._places.acquire()
-                self._answers.put_nowait(group.create_task(self._line(index, line)))
+                await self._begin(group, index, line)
                 index += 1
         except GlossaError as error:
             if index == 0:
                 raise
-            self._answers.put_nowait(group.create_task(self._line(index, error)))
+            await self._begin(group, index, error)
         self._answers.put_nowait(None)
         await self._left()
         raise ClientDisconnect
 
+    async def _begin(self, group: asyncio.TaskGroup, index: int, line: bytes | GlossaError) -> None:
+        """Once there is a place for it."""
+        await self._places.acquire()
+        size_bytes = 0 if isinstance(line, GlossaError) else len(line)
+        leave = await self._room.enter(Claim(size_bytes=size_bytes, key="", waits=True))
+        self._answers.put_nowait(_UnderWay(answer=group.create_task(self._line(index, line)), leave=leave))
+
     async def _write(self, send: Send) -> None:
         has_begun = False
         start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
-        while (task := await self._answers.get()) is not None:
-            line = await task
+        while (under_way := await self._answers.get()) is not None:
+            line = await under_way.answer
             if not has_begun:
                 await send(start)
             has_begun = True
             await self._hand(send, line, more=True)
             self._places.release()
+            under_way.leave()
         if not has_begun:
             await send(start)
         await self._hand(send, b"", more=False)
@@ -106,13 +125,23 @@ class Stream(Response):
                 raise line
             answered = await answer(self._call, lambda: _given(line), self._run, waits=True)
         except GlossaError as error:
-            return _error_line(index, error)
+            return self._failed(index, error)
         except Exception as error:  # noqa: BLE001 - one line's failure is not the others'; the log has the place
             _log.error("a line of a request failed: %s", where(error))
-            return _error_line(index, InternalError("the server failed; its log says where"))
+            return self._failed(index, InternalError("the server failed; its log says where"))
+        self._count("")
         self._note.ran = _together(self._note.ran, answered.ran)
         output = orjson.Fragment(answered.reply)
         return orjson.dumps({"index": index, "output": output, **versions_of(answered.stacks)}) + b"\n"
+
+    def _failed(self, index: int, error: GlossaError) -> bytes:
+        content = problem_content(error)
+        self._count(content["code"])
+        return orjson.dumps({"index": index, "error": content}) + b"\n"
+
+    def _count(self, code: str) -> None:
+        self._note.lines[code] += 1
+        self._call.server.metrics.count_line(task=self._call.task, code=code)
 
     async def _run(self, prepared: Prepared, deadline_s: float) -> Done:
         """A stream waits for room in the queue, one line at a time, for as long as the line may take."""
@@ -134,10 +163,6 @@ class Stream(Response):
 
 async def _given(line: bytes) -> bytes:
     return line
-
-
-def _error_line(index: int, error: GlossaError) -> bytes:
-    return orjson.dumps({"index": index, "error": problem_content(error)}) + b"\n"
 
 
 def _together(one: Ran | None, other: Ran) -> Ran:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from madx.tasks import ner
 from service.streaming import LINES_AT_ONCE
 from tests.support.live import LiveServer, serving
 from tests.support.served import PATIENCE_S, Home
@@ -106,6 +107,38 @@ def test_what_holds_for_all_lines_is_refused_as_a_whole(
 ) -> None:
     response = client.post(path, content=content, headers=headers)
     assert (response.status_code, response.json().get("field")) == (status, field)
+
+
+def test_lines_are_counted_and_logged_by_the_code_they_end_with(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    body = line_of(TEXT) + b"no json\n" + line_of("") + line_of(TEXT, language="xx-unknown") + line_of("leo")
+    with home.client(access_log=True) as client, caplog.at_level("INFO", logger="glossa.requests"):
+        client.post(PATH, content=body, headers=LINES)
+        metrics = client.app.state.server.metrics  # type: ignore[attr-defined]
+        for code, count in {"": 2, "invalid": 2, "unknown_language": 1}.items():
+            assert metrics.value("glossa_lines_total", task="ner", code=code) == count
+    (fields,) = [record.__dict__["fields"] for record in caplog.records if record.name == "glossa.requests"]
+    assert (fields["status"], fields["lines"]) == (200, 5)
+    assert fields["errors"] == {"invalid": 2, "unknown_language": 1}
+
+
+def test_a_line_that_fails_inside_is_its_own_error_and_tells_no_text(
+    home: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = ner.encode
+
+    def fail(text: str, *arguments: Any, **given: Any) -> Any:
+        if text == "poison":
+            raise RuntimeError(text)
+        return real(text, *arguments, **given)
+
+    monkeypatch.setattr(ner, "encode", fail)
+    with home.client() as client:
+        lines = answers(client.post(PATH, content=line_of("leo") + line_of("poison") + line_of("leo"), headers=LINES))
+        metrics = client.app.state.server.metrics  # type: ignore[attr-defined]
+        assert metrics.value("glossa_lines_total", task="ner", code="internal") == 1
+    assert [line.get("error", {}).get("code") for line in lines] == [None, "internal", None]
+    assert "a line of a request failed: RuntimeError at" in caplog.text
+    assert "poison" not in caplog.text + json.dumps(lines)
 
 
 def test_nothing_is_answered_by_nothing(client: TestClient) -> None:
@@ -213,6 +246,19 @@ def test_no_more_lines_are_under_way_than_may_be(home: Home) -> None:
             assert held.submitted == LINES_AT_ONCE
             held.release()
             assert until(connection, b"0\r\n\r\n").count(b'"index"') == LINES_AT_ONCE * 3
+
+
+def test_the_bytes_of_the_lines_under_way_are_bounded(home: Home) -> None:
+    line = line_of("leo " * 100)
+    with serving(home, max_body_bytes=4 * len(line)) as live:
+        held = Held(live)
+        with streaming(live) as connection:
+            connection.sendall(chunk(line * 20) + b"0\r\n\r\n")
+            wait_for(lambda: held.submitted == 4)
+            time.sleep(0.2)
+            assert held.submitted == 4
+            held.release()
+            assert until(connection, b"0\r\n\r\n").count(b'"index"') == 20
 
 
 @pytest.mark.parametrize("end", [b"0\r\n\r\n", b""], ids=["after its lines", "amid its lines"])
