@@ -35,7 +35,7 @@ from .pools import pooled
 from .probes import probes_of
 from .problems import is_inside, problem_of, problem_response
 from .residency.pins import Pins, parse_pinned
-from .residency.reading import WeightsReader
+from .residency.reading import StoreReader
 from .residency.switching import Switching
 from .residency.tending import Tending
 from .residency.tiers import Residency, limits_of, open_disk
@@ -172,7 +172,7 @@ def _opened(settings: Settings, metrics: Metrics) -> Model:
 def _engine(settings: Settings, registry: Registry, metrics: Metrics) -> Engine:
     def open_residency(model: Model, wake: Callable[[], None]) -> Residency:
         disk = open_disk(settings, registry, metrics)
-        read = WeightsReader(registry, disk)
+        read = StoreReader(registry, disk)
         return Residency(model=model, read=read, limits=limits_of(settings), wake=wake, metrics=metrics, disk=disk)
 
     return Engine(

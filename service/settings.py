@@ -74,7 +74,9 @@ class Settings(BaseSettings):
     )
     loaders: int = Field(default=2, gt=0, description="threads that decode adapters and bring them to the device")
     fetches: int = Field(default=16, gt=0, description="adapters that are fetched at once, slow ones apart")
-    load_timeout_s: float = Field(default=60.0, gt=0, description="seconds after which fetching an adapter is given up")
+    load_timeout_s: float = Field(
+        default=60.0, gt=0, description="seconds without a byte after which fetching an adapter is given up"
+    )
     deadline_s: float = Field(default=30.0, gt=0, description="seconds from a request's arrival to its answer")
     drain_s: float = Field(
         default=30.0, gt=0, description="seconds in which a server that is to end answers what it has accepted"

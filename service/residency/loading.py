@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 from typing import Generic, Protocol, TypeVar
 
 from madx.adapter import Adapter
@@ -23,11 +24,13 @@ from ..errors import AdapterLoadFailed
 from ..logs import where
 from ..metrics import Metrics
 from .device import DeviceMemory
-from .fetching import Fetch, Fetches
+from .fetching import Came, Fetch, Fetches, NotBegun
 from .host import HostMemory
-from .negative import FailedLoads
+from .negative import FIRST_S, FailedLoads
 from .places import Lease, Sized
 from .reading import Source, Weights
+
+CACHED_WITHIN_S = 5.0  # a disk that takes longer is not waited for
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +59,8 @@ class Loading(Generic[_Staged]):
         *,
         device: DeviceMemory[_Staged],
         host: HostMemory,
-        read: Callable[[Version], Weights],
+        read: Callable[[Version, Came], Weights],
+        read_cached: Callable[[Version], bytes | None] | None,
         decode: Callable[[Version, bytes], Adapter],
         stage: Stage[_Staged],
         threads: int,
@@ -64,16 +68,25 @@ class Loading(Generic[_Staged]):
         timeout_s: float,
         metrics: Metrics,
     ) -> None:
-        """`read` runs in up to `fetches` threads that may hang, `decode` and `stage` in `threads` that do not."""
+        """`read` runs in up to `fetches` threads that may hang, `decode` and `stage` in `threads` that do not.
+
+        `read_cached` gives what lies on a disk of this machine, or None; it runs in threads of its own, so that a store
+        that hangs holds up nothing that lies there, and a disk that hangs costs a fetch.
+        """
         self._device = device
         self._host = host
         self._read = read
         self._decode = decode
         self._stage = stage
         self._metrics = metrics
+        self._read_cached = read_cached
         self._fetches: Fetches[Weights] = Fetches(at_once=fetches, timeout_s=timeout_s)
-        self._loaders = ThreadPoolExecutor(threads, "glossa-loader", initializer=OneThread().begin)
+        self._cached: Fetches[bytes | None] | None = None
+        if read_cached is not None:
+            self._cached = Fetches(at_once=fetches, timeout_s=min(CACHED_WITHIN_S, timeout_s))
+        self._loaders = _loaders(threads)
         self._failed = FailedLoads()
+        self._is_closed = False
         self._lock = threading.Lock()
         self._loading: dict[Digest, _Load] = {}
         self._found = {found: metrics.lookups.labels(found=found) for found in ("device", "loading", "failed", "no")}
@@ -106,8 +119,12 @@ class Loading(Generic[_Staged]):
         return load.future
 
     def close(self) -> None:
-        """Loads that run go on to their end; nobody waits for them."""
+        """What has not begun is refused. What runs goes on to its end; nobody waits for it."""
+        self._is_closed = True
         self._fetches.close()
+        if self._cached is not None:
+            self._cached.close()
+        self._device.close()
         self._loaders.shutdown(wait=False, cancel_futures=True)
 
     def _register(self, version: Version) -> _Load:
@@ -121,21 +138,41 @@ class Loading(Generic[_Staged]):
         if adapter is not None:
             self._hand_on(load, partial(self._bring_in, load, adapter, "host"))
             return
+        if self._read_cached is None or self._cached is None:
+            self._fetch(load)
+        else:
+            read = partial(self._read_cached, load.version)
+            self._cached.start(lambda _: read(), partial(self._looked, load))
+
+    def _looked(self, load: _Load, fetch: Fetch[bytes | None], outcome: bytes | Exception | None) -> None:
+        """In the thread that looked for it on disk, or that gave it up."""
+        assert self._cached is not None
+        leave = partial(self._cached.leave, fetch)
+        if isinstance(outcome, bytes):
+            self._hand_on(load, partial(self._unpack, load, leave, Weights(content=outcome, source="disk")))
+        else:
+            leave()
+            self._fetch(load)
+
+    def _fetch(self, load: _Load) -> None:
         self._fetches.start(partial(self._read, load.version), partial(self._fetched, load))
 
     def _fetched(self, load: _Load, fetch: Fetch[Weights], outcome: Weights | Exception) -> None:
         """In the thread that fetched, or that gave it up."""
+        leave = partial(self._fetches.leave, fetch)
         if isinstance(outcome, Exception):
-            self._fetches.leave(fetch)
+            leave()
             self._fail(load, outcome)
         else:
-            self._hand_on(load, partial(self._unpack, load, fetch, outcome))
+            self._hand_on(load, partial(self._unpack, load, leave, outcome))
 
     def _hand_on(self, load: _Load, step: Callable[[], None]) -> None:
         try:
-            self._loaders.submit(self._guarded, load, step)
-        except RuntimeError as error:  # the pool is closed: the server is shutting down
-            self._fail(load, error)
+            running = self._loaders.submit(self._guarded, load, step)
+        except RuntimeError:  # the pool is closed
+            self._refuse(load)
+        else:
+            running.add_done_callback(lambda ran: self._refuse(load) if ran.cancelled() else None)
 
     def _guarded(self, load: _Load, step: Callable[[], None]) -> None:
         """A failure of any kind must reach those who wait."""
@@ -144,11 +181,12 @@ class Loading(Generic[_Staged]):
         except Exception as error:  # noqa: BLE001 - see above
             self._fail(load, error)
 
-    def _unpack(self, load: _Load, fetch: Fetch[Weights], weights: Weights) -> None:
-        self._fetches.leave(fetch)
-        adapter = self._decode(load.version, weights.content)
-        self._host.keep(load.version.manifest_digest, adapter)
-        self._bring_in(load, adapter, weights.source)
+    def _unpack(self, load: _Load, leave: Callable[[], None], weights: Weights) -> None:
+        try:
+            adapter = self._decode(load.version, weights.content)
+        finally:
+            leave()
+        self._bring_in(load, self._host.keep(load.version.manifest_digest, adapter), weights.source)
 
     def _bring_in(self, load: _Load, adapter: Adapter, source: Source) -> None:
         lease = self._device.admit(load.version, self._stage(adapter), load.future)
@@ -159,6 +197,9 @@ class Loading(Generic[_Staged]):
         load.future.set_result(lease)
 
     def _fail(self, load: _Load, error: BaseException) -> None:
+        if self._is_closed or isinstance(error, NotBegun):
+            self._refuse(load)
+            return
         reason = _reason(error)
         _log.warning("%s cannot be loaded: %s: %s", load.version.reference, reason, where(error))
         if isinstance(error, StoreUnavailable):
@@ -172,6 +213,15 @@ class Loading(Generic[_Staged]):
         )
         self._end(load)
         load.future.set_exception(refusal)
+
+    def _refuse(self, load: _Load) -> None:
+        """It was not tried, so nothing is remembered of it."""
+        reason = "the server is shutting down" if self._is_closed else "too many others are being fetched; try again"
+        self._metrics.loads.labels(result="failed", source="none").inc()
+        self._end(load)
+        load.future.set_exception(
+            AdapterLoadFailed(f"{load.version.reference} was not loaded: {reason}", retry_after_s=ceil(FIRST_S))
+        )
 
     def _end(self, load: _Load) -> None:
         with self._lock:
@@ -187,6 +237,15 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, BlobCorrupt):
         return "its weights are damaged in the store; publish them again"
     return str(error) if isinstance(error, GlossaError) else f"{type(error).__name__}; the server's log says where"
+
+
+def _loaders(threads: int) -> ThreadPoolExecutor:
+    """All started, so that a system without threads to give refuses the server and not, later, its loads."""
+    loaders = ThreadPoolExecutor(threads, "glossa-loader", initializer=OneThread().begin)
+    all_there = threading.Barrier(threads)
+    for _ in range(threads):
+        loaders.submit(all_there.wait)
+    return loaders
 
 
 def _raising(error: AdapterLoadFailed) -> "Future[Lease]":

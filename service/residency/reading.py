@@ -1,18 +1,20 @@
-"""A version's weights as bytes: from the disk cache, else from the blob store, whole and with the right digest.
+"""A version's weights as bytes, from the blob store, whole and with the right digest.
 
 Runs in fetch threads, which may wait for ever for a store.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from madx.manifest import digest_of
 from registry.errors import BlobCorrupt
 from registry.registry import Registry
+from registry.stores.blob import CHUNK_BYTES
 from registry.stores.local import LocalStore
 from registry.values import Version
 
 from .disk import DiskCache
+from .fetching import Came
 
 Source = Literal["host", "disk", "store"]
 
@@ -23,25 +25,30 @@ class Weights:
     source: Source
 
 
-class WeightsReader:
-    """`cache` is None where there is none. Safe to share between threads."""
+class StoreReader:
+    """Keeps what it has read in `cache`, which is None where there is none. Safe to share between threads."""
 
     def __init__(self, registry: Registry, cache: DiskCache | None) -> None:
         self._store = registry.store
         self._cache = cache
 
-    def __call__(self, version: Version) -> Weights:
+    def __call__(self, version: Version, came: Came) -> Weights:
         """Raises what the store raises, and `BlobCorrupt` for other bytes than were published."""
-        content = None if self._cache is None else self._cache.read(version.weights_digest)
-        if content is not None:
-            return Weights(content=content, source="disk")
         with self._store.open(version.weights_digest) as stream:
-            content = stream.read(version.size_bytes + 1)
+            content = _read(stream, version.size_bytes + 1, came)
         if digest_of(content) != version.weights_digest:
             raise BlobCorrupt(f"the weights of {version.reference} are damaged in the store; publish them again")
         if self._cache is not None:
             self._cache.write(version.weights_digest, content)
         return Weights(content=content, source="store")
+
+
+def _read(stream: BinaryIO, most_bytes: int, came: Came) -> bytes:
+    content = bytearray()
+    while chunk := stream.read(min(CHUNK_BYTES, most_bytes - len(content))):
+        content += chunk
+        came()
+    return bytes(content)
 
 
 def is_near(registry: Registry) -> bool:

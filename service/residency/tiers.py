@@ -14,6 +14,7 @@ from ..model import Model
 from ..settings import Settings
 from .device import DeviceMemory
 from .disk import DiskCache
+from .fetching import Came
 from .host import HostMemory
 from .loading import Loading
 from .places import Lease
@@ -38,17 +39,17 @@ class Residency:
         self,
         *,
         model: Model,
-        read: Callable[[Version], Weights],
+        read: Callable[[Version, Came], Weights],
         limits: Limits,
         wake: Callable[[], None],
         metrics: Metrics,
         disk: DiskCache | None = None,
     ) -> None:
-        """`read` brings a version's bytes, from `disk` or the store; `wake` makes an idle device thread take a turn."""
+        """`read` brings a version's bytes from the store; `wake` makes an idle device thread take a turn."""
         has_own_memory = model.loaded.backbone.device.type != "cpu"
         self.disk = disk
         self.host = HostMemory(
-            limit_bytes=limits.host_bytes if has_own_memory else 0, is_pinned=has_own_memory, metrics=metrics
+            limit_bytes=limits.host_bytes if has_own_memory else 0, host_copy=model.bank.host_copy, metrics=metrics
         )
         self.device: DeviceMemory[Staged] = DeviceMemory(
             model.bank, limit_bytes=limits.device_bytes, metrics=metrics, wake=wake
@@ -57,6 +58,7 @@ class Residency:
             device=self.device,
             host=self.host,
             read=read,
+            read_cached=None if disk is None else lambda version: disk.read(version.weights_digest),
             decode=lambda version, content: from_safetensors(content, version.manifest, model.loaded.config),
             stage=model.bank.stage,
             threads=limits.loaders,

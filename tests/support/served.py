@@ -25,7 +25,8 @@ from service.engine import Engine, Limits
 from service.metrics import Metrics
 from service.model import Model, open_model
 from service.readout import AllLogits, Candidates
-from service.residency.reading import Weights, WeightsReader
+from service.residency.fetching import Came
+from service.residency.reading import StoreReader, Weights
 from service.residency.tiers import Limits as Memory
 from service.residency.tiers import Residency
 from service.settings import Settings
@@ -136,11 +137,11 @@ class Loads:
     held: set[str] = field(default_factory=set)
     gate: threading.Event = field(default_factory=threading.Event)
 
-    def __call__(self, version: Version) -> Weights:
+    def __call__(self, version: Version, came: Came) -> Weights:
         self.references.append(version.reference)
         if version.reference in self.held:
             assert self.gate.wait(PATIENCE_S)
-        return WeightsReader(self.registry, None)(version)
+        return StoreReader(self.registry, None)(version, came)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

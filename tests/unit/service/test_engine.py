@@ -28,6 +28,7 @@ from service.errors import (
 from service.metrics import Metrics
 from service.model import Model, open_model
 from service.readout import Logits, Ranked
+from service.residency.fetching import Came
 from service.residency.reading import Weights
 from service.residency.tiers import Limits as Memory
 from service.residency.tiers import Residency
@@ -546,7 +547,7 @@ def test_a_start_that_is_given_up_ends_the_thread_without_an_error(home: Home) -
         memory = Memory(device_bytes=1, host_bytes=0, loaders=1, fetches=1, load_timeout_s=PATIENCE_S)
         return Residency(model=model, read=load, limits=memory, wake=_wake, metrics=Metrics())
 
-    def load(version: Version) -> Weights:
+    def load(version: Version, _came: Came) -> Weights:
         raise AssertionError(f"nobody asked for {version.reference}")
 
     async def main() -> None:

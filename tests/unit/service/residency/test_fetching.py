@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from registry.errors import StoreUnavailable
-from service.residency.fetching import Fetch, Fetches
+from service.residency.fetching import Came, Fetch, Fetches, NotBegun
 from tests.support.served import PATIENCE_S
 
 
@@ -33,8 +33,8 @@ def gate() -> Iterator[threading.Event]:
     event.set()
 
 
-def hanging(gate: threading.Event) -> Callable[[], str]:
-    def read() -> str:
+def hanging(gate: threading.Event) -> Callable[[Came], str]:
+    def read(_came: Came) -> str:
         gate.wait(PATIENCE_S)
         return "late"
 
@@ -44,11 +44,11 @@ def hanging(gate: threading.Event) -> Callable[[], str]:
 def test_content_and_failures_reach_the_one_who_waits() -> None:
     fetches: Fetches[str] = Fetches(at_once=2, timeout_s=PATIENCE_S)
 
-    def broken() -> str:
+    def broken(_came: Came) -> str:
         raise ValueError("broken")
 
     sound, failed = Ended(), Ended()
-    fetches.start(lambda: "content", sound)
+    fetches.start(lambda _: "content", sound)
     fetches.start(broken, failed)
     assert sound.outcome() == "content"
     assert isinstance(failed.outcome(), ValueError)
@@ -61,7 +61,7 @@ def test_reads_that_hang_leave_their_places_to_others(gate: threading.Event) -> 
     for ended in stuck:
         fetches.start(hanging(gate), ended)
     sound = Ended()
-    fetches.start(lambda: "content", sound)
+    fetches.start(lambda _: "content", sound)
     assert sound.outcome() == "content"
     assert not any(ended.outcomes for ended in stuck)
     fetches.close()
@@ -73,7 +73,7 @@ def test_no_more_than_so_many_are_in_memory_at_once() -> None:
     held: list[Fetch[str]] = []
     began, all_held = threading.Semaphore(0), threading.Event()
 
-    def read() -> str:
+    def read(_came: Came) -> str:
         began.release()
         return "content"
 
@@ -98,7 +98,7 @@ def test_a_read_that_hangs_is_given_up_once_and_its_late_end_changes_nothing(gat
     ended = Ended()
     finished = threading.Event()
 
-    def read() -> str:
+    def read(_came: Came) -> str:
         gate.wait(PATIENCE_S)
         finished.set()
         return "late"
@@ -108,19 +108,19 @@ def test_a_read_that_hangs_is_given_up_once_and_its_late_end_changes_nothing(gat
     gate.set()
     assert finished.wait(PATIENCE_S)
     after = Ended()
-    fetches.start(lambda: "content", after)
+    fetches.start(lambda _: "content", after)
     assert after.outcome() == "content"
     assert len(ended.outcomes) == 1
     fetches.close()
 
 
-def test_what_waits_for_a_place_is_given_up_too(gate: threading.Event) -> None:
+def test_what_waits_for_a_place_is_given_up_as_not_begun(gate: threading.Event) -> None:
     fetches: Fetches[str] = Fetches(at_once=1, timeout_s=0.2, slow_after_s=PATIENCE_S)
     first, second = Ended(), Ended()
     fetches.start(hanging(gate), first)
     fetches.start(hanging(gate), second)
     assert isinstance(first.outcome(), StoreUnavailable)
-    assert isinstance(second.outcome(), StoreUnavailable)
+    assert isinstance(second.outcome(), NotBegun)
     fetches.close()
 
 
@@ -130,4 +130,115 @@ def test_closing_gives_up_what_has_not_begun(gate: threading.Event) -> None:
     fetches.start(hanging(gate), first)
     fetches.start(hanging(gate), second)
     fetches.close()
-    assert isinstance(second.outcome(), StoreUnavailable)
+    assert isinstance(second.outcome(), NotBegun)
+    third = Ended()
+    fetches.start(lambda _: "content", third)
+    assert isinstance(third.outcome(), NotBegun)
+
+
+class Trickle:
+    """A read whose bytes come when the test lets them."""
+
+    def __init__(self) -> None:
+        self.ended = Ended()
+        self.error: Exception | None = None
+        self._pieces, self._taken = threading.Semaphore(0), threading.Semaphore(0)
+        self._is_last = False
+        self.over = threading.Event()
+
+    def __call__(self, came: Came) -> str:
+        try:
+            while not self._is_last:
+                assert self._pieces.acquire(timeout=PATIENCE_S)
+                came()
+                self._taken.release()
+        except Exception as error:
+            self.error = error
+            raise
+        finally:
+            self.over.set()
+            self._taken.release()
+        return "content"
+
+    def piece(self, *, last: bool = False) -> None:
+        self._is_last = last
+        self._pieces.release()
+        assert self._taken.acquire(timeout=PATIENCE_S)
+
+
+def test_a_thin_line_neither_ends_a_read_nor_takes_its_place() -> None:
+    """It takes longer than either limit in all, but bytes keep coming."""
+    fetches: Fetches[str] = Fetches(at_once=1, timeout_s=2.0, slow_after_s=0.5, stalled_after_s=PATIENCE_S)
+    slow, next_ = Trickle(), Ended()
+    fetches.start(slow, slow.ended)
+    for _ in range(30):
+        slow.piece()
+        assert not slow.over.wait(0.1)
+    fetches.start(lambda _: "content", next_)
+    assert not next_.outcomes
+    slow.piece(last=True)
+    assert slow.ended.outcome() == "content"
+    assert not next_.outcomes  # the first one's content is not used yet
+    fetches.close()
+
+
+def test_what_was_slow_counts_again_when_its_content_has_come(gate: threading.Event) -> None:
+    """However slow a store is, no more lies in memory than there are places for."""
+    fetches: Fetches[str] = Fetches(at_once=1, timeout_s=PATIENCE_S, slow_after_s=0.05)
+    held: list[Fetch[str]] = []
+    all_held = threading.Event()
+
+    def keep(fetch: Fetch[str], _outcome: str | Exception) -> None:
+        held.append(fetch)
+        if len(held) == 3:
+            all_held.set()
+
+    began = threading.Semaphore(0)
+
+    def read(_came: Came) -> str:
+        began.release()
+        gate.wait(PATIENCE_S)
+        return "late"
+
+    for _ in range(3):
+        fetches.start(read, keep)
+    for _ in range(3):
+        assert began.acquire(timeout=PATIENCE_S)  # each lost its place to the next
+    gate.set()
+    assert all_held.wait(PATIENCE_S)
+    last = Ended()
+    fetches.start(lambda _: "content", last)
+    for fetch in held:
+        assert not last.outcomes
+        fetches.leave(fetch)
+    assert last.outcome() == "content"
+    fetches.close()
+
+
+def test_a_read_that_was_given_up_ends_with_its_next_bytes() -> None:
+    fetches: Fetches[str] = Fetches(at_once=1, timeout_s=0.2, slow_after_s=0.05)
+    stuck = Trickle()
+    fetches.start(stuck, stuck.ended)
+    assert isinstance(stuck.ended.outcome(), StoreUnavailable)
+    stuck.piece()
+    assert stuck.over.wait(PATIENCE_S)
+    assert stuck.error is not None
+    fetches.close()
+
+
+def test_a_system_without_threads_costs_a_wait_and_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetches: Fetches[str] = Fetches(at_once=1, timeout_s=PATIENCE_S)
+    start, refused = threading.Thread.start, threading.Event()
+
+    def none_left(thread: threading.Thread) -> None:
+        refused.set()
+        raise RuntimeError("can't start new thread")
+
+    ended = Ended()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none_left)
+        fetches.start(lambda _: "content", ended)
+        assert refused.is_set()
+    assert threading.Thread.start is start
+    assert ended.outcome() == "content"
+    fetches.close()

@@ -1,4 +1,4 @@
-"""Weights come from the disk cache or the store, and are what was published, or nothing."""
+"""What comes from the store is what was published, or nothing, and is kept on disk."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from registry.registry import Registry
 from registry.values import Version
 from service.metrics import Metrics
 from service.residency.disk import DiskCache
-from service.residency.reading import WeightsReader
+from service.residency.reading import StoreReader
 from tests.support.served import Home
 
 
@@ -17,51 +17,41 @@ def blob_of(home: Home, version: Version) -> Path:
     return home.folder / "blobs" / version.weights_digest[:2] / version.weights_digest[2:]
 
 
-def cached(folder: Path, version: Version) -> Path:
-    return folder / version.weights_digest[:2] / version.weights_digest[2:]
+def cache_of(folder: Path) -> DiskCache:
+    return DiskCache(folder, limit_bytes=1 << 20, metrics=Metrics())
 
 
-def reader_of(registry: Registry, folder: Path) -> tuple[WeightsReader, Metrics]:
-    metrics = Metrics()
-    return WeightsReader(registry, DiskCache(folder, limit_bytes=1 << 20, metrics=metrics)), metrics
+def content_of(registry: Registry, cache: DiskCache, version: Version) -> bytes:
+    return StoreReader(registry, cache)(version, lambda: None).content
 
 
-def test_what_was_fetched_once_is_read_from_disk(own_home: Home, tmp_path: Path) -> None:
-    version = own_home.version("sw")
+def test_what_was_fetched_once_lies_on_disk(own_home: Home, tmp_path: Path) -> None:
+    version, cache = own_home.version("sw"), cache_of(tmp_path / "cache")
     with own_home.registry() as registry:
-        read, _ = reader_of(registry, tmp_path / "cache")
-        first = read(version)
-        blob_of(own_home, version).unlink()
-        second = read(version)
-    assert (first.source, second.source) == ("store", "disk")
-    assert first.content == second.content
+        content = content_of(registry, cache, version)
+    assert content == blob_of(own_home, version).read_bytes() == cache.read(version.weights_digest)
 
 
-def test_a_wrong_digest_on_disk_is_fetched_anew(own_home: Home, tmp_path: Path) -> None:
+def test_a_read_says_that_bytes_have_come(own_home: Home, tmp_path: Path) -> None:
     version = own_home.version("sw")
+    came: list[None] = []
     with own_home.registry() as registry:
-        read, metrics = reader_of(registry, tmp_path / "cache")
-        sound = read(version).content
-        cached(tmp_path / "cache", version).write_bytes(sound[:-1] + b"x")
-        again = read(version)
-        assert (again.content, again.source) == (sound, "store")
-        assert metrics.value("glossa_cache_corrupt_total") == 1
-        assert read(version).source == "disk"
+        StoreReader(registry, None)(version, lambda: came.append(None))
+    assert came
 
 
 def test_what_is_damaged_in_the_store_is_neither_used_nor_kept(own_home: Home, tmp_path: Path) -> None:
-    version = own_home.version("sw")
+    version, cache = own_home.version("sw"), cache_of(tmp_path / "cache")
     blob = blob_of(own_home, version)
     sound = blob.read_bytes()
     blob.write_bytes(sound[:-1] + b"x")
     with own_home.registry() as registry:
-        read, _ = reader_of(registry, tmp_path / "cache")
         with pytest.raises(BlobCorrupt, match="sw@1"):
-            read(version)
-        assert not cached(tmp_path / "cache", version).exists()
+            content_of(registry, cache, version)
+        assert cache.read(version.weights_digest) is None
         blob.write_bytes(sound + b"more")
         with pytest.raises(BlobCorrupt):
-            read(version)
+            content_of(registry, cache, version)
         blob.unlink()
         with pytest.raises(UnknownBlob):
-            read(version)
+            content_of(registry, cache, version)
