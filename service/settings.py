@@ -50,7 +50,11 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(
         default=1024 * _MIB, gt=0, description="bytes of one upload, of one form, or of one stream of lines"
     )
-    upload_idle_s: float = Field(default=60.0, gt=0, description="seconds without a byte after which an upload ends")
+    upload_idle_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="seconds without a byte after which an upload ends, or a stream whose client takes no answer",
+    )
     upload_ttl_s: float = Field(
         default=86_400.0, gt=0, description="seconds that a resumable upload is kept after its last piece"
     )
