@@ -1,6 +1,9 @@
 """Refuse early: counts what is accepted and not answered yet, by key. Used by the event loop's thread alone.
 
 The unit is the token of the bare backbone (`batching.Costs`). The queue holds as much as may be computed in `queue_s`.
+A request comes in where that much is free, one of more than a quarter of the queue where a quarter is: else small ones,
+which always find some room, would keep it out for ever.
+
 A key may hold at most `SHARE` times what is still free, so that one that floods the queue leaves room for the next:
 the dynamic threshold of A. Choudhury and E. Hahne, IEEE/ACM Transactions on Networking 6 (2), 1998.
 """
@@ -16,6 +19,8 @@ from .work import AskedRow
 SHARE = 2.0
 _CRUMB_TOKENS = 32.0
 """Less room than this is none: a request would be tokenised only to be refused."""
+_MOST_ROOM = 0.25
+"""Of the capacity, that a request needs: less than what one key that floods the queue leaves free."""
 _LONGEST_RETRY_S = 60
 _MEMORY = 0.9
 """What a measured rate keeps of itself at each batch."""
@@ -60,7 +65,7 @@ class Admission:
     def admit(self, rows: Sequence[AskedRow], key: str) -> float:
         """A request's cost, now counted for `key`. Raises `BodyTooLarge` or `QueueFull`."""
         self._check_sizes(rows)
-        cost = sum(self._costs.of_row(len(row.input_ids), row.masked) for row in rows)
+        cost = self._cost(rows)
         if cost > self._largest:
             raise self._refused(
                 BodyTooLarge(
@@ -71,6 +76,10 @@ class Admission:
         self._held[key] = self._held.get(key, 0.0) + cost
         self._count(cost, 1)
         return cost
+
+    def fits(self, rows: Sequence[AskedRow], key: str) -> bool:
+        """Whether there is room for what has the right sizes. A look that refuses nothing, and counts nothing."""
+        return self._lack(self._cost(rows), key) is None
 
     def release(self, cost: float, key: str) -> None:
         self._count(-cost, -1)
@@ -97,14 +106,24 @@ class Admission:
                 BodyTooLarge(f"a text with {masked} masks fits no batch: a batch holds {self._batch_masked}")
             )
 
+    def _cost(self, rows: Sequence[AskedRow]) -> float:
+        return sum(self._costs.of_row(len(row.input_ids), row.masked) for row in rows)
+
     def _check_fits(self, cost: float, key: str) -> None:
-        """Whatever comes to an empty queue fits."""
+        reason = self._lack(cost, key)
+        if reason is not None:
+            raise self._full(reason)
+
+    def _lack(self, cost: float, key: str) -> str | None:
+        """Why there is no room. Whatever comes to an empty queue fits."""
+        room = min(cost, _MOST_ROOM * self._capacity)
         free = self._capacity - self._tokens
-        if self._requests and cost > free:
-            raise self._full("the queue is full")
+        if self._requests and room > free:
+            return "the queue is full"
         held = self._held.get(key, 0.0)
-        if key and held and held + cost > SHARE * free:
-            raise self._full("this key holds as much of the queue as it may")
+        if key and held and held + room > SHARE * free:
+            return "this key holds as much of the queue as it may"
+        return None
 
     def _full(self, reason: str) -> QueueFull:
         half_s = self._tokens / 2 * self._ran_s / self._ran_tokens

@@ -84,6 +84,7 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._accepted: dict[int, Work] = {}
         self._is_idle = asyncio.Event()
+        self._has_freed = asyncio.Event()  # set and replaced whenever a request is over
 
     async def start(self) -> LoadedBackbone:
         """Load the backbone in the device thread and begin to serve. Raises what loading raises."""
@@ -140,6 +141,14 @@ class Engine:
         """A cheap look before a request is prepared. Raises what `submit` would raise for hardly any row of `key`."""
         self._check_open().check_room(key)
 
+    def fits(self, rows: Sequence[AskedRow], *, key: str) -> bool:
+        """Whether `submit` would find room now. Raises only what refuses any request."""
+        return self._check_open().fits(rows, key)
+
+    async def freed(self) -> None:
+        """Until a request that was accepted is over."""
+        await self._has_freed.wait()
+
     def submit(self, rows: Sequence[AskedRow], *, key: str, deadline_s: float) -> "asyncio.Future[Done]":
         """Accept a request, or refuse it at once. Cancelling the future takes it out of the queue.
 
@@ -164,6 +173,8 @@ class Engine:
             if _is_expired(future, deadline_s):
                 self._metrics.expired.inc()
             admission.release(cost, key)
+            self._has_freed.set()
+            self._has_freed = asyncio.Event()
             self._forget(work)
 
         work.future.add_done_callback(finished)

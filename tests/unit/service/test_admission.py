@@ -83,6 +83,37 @@ def test_to_an_empty_queue_everything_comes_that_may_come_at_all() -> None:
         queue.admit([row(90)] * 6, "a")
 
 
+def test_a_request_larger_than_the_queue_comes_in_where_a_quarter_is_free() -> None:
+    queue = admission(queue_tokens=10_000, queue_s=4.0)
+    large = [row(100)] * 20  # five times what is computed in 4 s
+    held = [queue.admit([row(10)], "") for _ in range(31)]
+    assert not queue.fits(large, "")
+    with pytest.raises(QueueFull):
+        queue.admit(large, "")
+    queue.release(held.pop(), "")
+    assert queue.fits(large, "")
+    assert queue.admit(large, "") == 2_000
+    assert not queue.fits([row(1)], "")
+
+
+def test_beside_one_key_that_floods_the_queue_any_request_of_another_comes_in() -> None:
+    queue = admission(queue_tokens=9_000)
+    fill(queue, "flood", 10)
+    assert queue.fits([row(100)] * 90, "second")
+    assert queue.admit([row(100)] * 90, "second") == 9_000
+    assert not queue.fits([row(10)], "third")
+
+
+def test_a_look_refuses_nothing() -> None:
+    metrics = Metrics()
+    queue = Admission(COSTS, queue_tokens=100, queue_s=1e9, batch_tokens=100, batch_masked=4, metrics=metrics)
+    cost = queue.admit([row(100)], "")
+    assert not queue.fits([row(1)], "")
+    assert metrics.value("glossa_rejections_total", reason="queue_full") is None
+    queue.release(cost, "")
+    assert queue.fits([row(1)], "")
+
+
 def test_what_fits_no_batch_is_refused_for_good() -> None:
     queue = admission()
     with pytest.raises(BodyTooLarge, match="a row of 101 tokens fits no batch"):
