@@ -16,15 +16,15 @@ from madx.manifest import Digest
 from madx.plan import Slot
 from registry.values import Version
 
-from ..errors import AdapterLoadFailed, PinsFull
+from ..errors import AdapterLoadFailed
 from ..metrics import Metrics
 from .order import EvictionOrder
+from .pinned import Owner, Pinned
 from .places import Lease, Place, Placed, Sized
 
 OVER_AFTER_S = 1.0
 OVER_AFTER_IDLE_S = 0.1
 _POLLED_EVERY_S = 0.02
-_PINNED_OF_LIMIT = 0.5
 
 
 _Staged = TypeVar("_Staged", bound=Sized)
@@ -63,7 +63,7 @@ class DeviceMemory(Generic[_Staged]):
         self._sizes: dict[Digest, int] = {}
         self._in_slots: dict[Digest, Slot] = {}
         self._doomed: set[Digest] = set()
-        self._pinned: dict[Digest, int] = {}  # their bytes
+        self._pinned = Pinned(limit_bytes)
         self._used_bytes = 0
         self._is_computing = False
         self._is_closed = False
@@ -116,27 +116,18 @@ class DeviceMemory(Generic[_Staged]):
             self._tell()
             return lease
 
-    def pin(self, lease: Lease) -> None:
-        """Keep it until `unpin`. Raises `PinsFull` where others would have too little left."""
+    def pin(self, lease: Lease, owner: Owner) -> None:
+        """Keep it until `owner` unpins it. Raises `PinsFull` where others would have too little left."""
         with self._changed:
             place = self._places[lease.digest]
-            pinned_bytes = sum((self._pinned | {lease.digest: place.size_bytes}).values())
-            if pinned_bytes > _PINNED_OF_LIMIT * self.limit_bytes:
-                raise PinsFull(
-                    f"with {place.reference}, {pinned_bytes} bytes would be pinned, more than half of the "
-                    f"{self.limit_bytes} that this server has for adapters; unpin others or raise GLOSSA_ADAPTER_BYTES"
-                )
-            self._pinned[lease.digest] = place.size_bytes
+            self._pinned.add(lease.digest, place.reference, place.size_bytes, owner)
             self._tell()
 
-    def unpin(self, digest: Digest) -> None:
-        """One that is not pinned, or not there, stays as it is."""
+    def unpin(self, digest: Digest, owner: Owner) -> None:
+        """What another pinned too stays pinned; what nobody pinned, or is not there, stays as it is."""
         with self._changed:
-            self._pinned.pop(digest, None)
+            self._pinned.discard(digest, owner)
             self._tell()
-
-    def is_pinned(self, digest: Digest) -> bool:
-        return digest in self._pinned
 
     def places(self) -> list[Placed]:
         """By reference."""

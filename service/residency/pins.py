@@ -2,15 +2,17 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 
 from madx.errors import GlossaError
 from madx.manifest import Digest
-from registry.errors import InvalidName
+from registry.errors import InvalidName, NotFound, WrongBackbone
 from registry.references import AdapterRef, parse_reference
 from registry.values import Version
 
 from ..errors import InvalidSettings
 from ..resolve import Question
+from .places import Lease
 from .tiers import Residency
 
 _log = logging.getLogger(__name__)
@@ -27,6 +29,7 @@ class Pins:
         self._residency = residency
         self._resolve = resolve
         self._pinned: dict[AdapterRef, Digest] = {}
+        self._coming: dict[AdapterRef, Future[Lease]] = {}  # held, so that what has come stays until it is pinned
         self._moving: set[AdapterRef] = set()
         self._failing: set[AdapterRef] = set()
 
@@ -46,20 +49,31 @@ class Pins:
                 self._failing.discard(reference)
 
     def _tend(self, reference: AdapterRef) -> None:
-        version = self._resolve(reference)
-        before = self._pinned.get(reference)
-        if before == version.manifest_digest:
+        try:
+            version = self._resolve(reference)
+        except (NotFound, WrongBackbone):
+            self._coming.pop(reference, None)
+            self._unpin(reference)
+            raise
+        if self._pinned.get(reference) == version.manifest_digest:
+            self._coming.pop(reference, None)
             self._moving.discard(reference)
             return
-        loading = self._residency.want(version)
+        loading = self._coming[reference] = self._residency.want(version)
         if not loading.done():
             self._moving.add(reference)
             return
-        self._residency.device.pin(loading.result())
+        del self._coming[reference]
+        lease = loading.result()
+        self._unpin(reference)  # first: old and new together may be more than can be pinned
+        self._residency.device.pin(lease, "settings")
         self._pinned[reference] = version.manifest_digest
         self._moving.discard(reference)
-        if before is not None and before not in self._pinned.values():
-            self._residency.device.unpin(before)
+
+    def _unpin(self, reference: AdapterRef) -> None:
+        digest = self._pinned.pop(reference, None)
+        if digest is not None and digest not in self._pinned.values():
+            self._residency.device.unpin(digest, "settings")
 
 
 def parse_pinned(text: str) -> tuple[AdapterRef, ...]:

@@ -121,9 +121,9 @@ async def load_adapter(
     residency = server.engine.residency
     lease = await _loaded(residency, version, server.settings.deadline_s)
     if asked.pin is True:
-        residency.device.pin(lease)
+        residency.device.pin(lease, "requests")
     elif asked.pin is False:
-        residency.device.unpin(lease.digest)
+        residency.device.unpin(lease.digest, "requests")
     return _item(residency.device.place(lease))
 
 

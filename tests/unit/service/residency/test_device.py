@@ -269,20 +269,33 @@ def test_what_never_fits_is_refused_at_once(device: Device) -> None:
 
 
 def test_what_is_pinned_stays_until_it_is_not(device: Device) -> None:
-    device.memory.pin(device.bring(1).result())
+    device.memory.pin(device.bring(1).result(), "requests")
     for number in (2, 3, 4, 5):
         device.bring(number)
     assert device.there(1)
     assert device.metrics.value("glossa_pinned_adapters") == 1
-    device.memory.unpin(device.version(1).manifest_digest)
+    device.memory.unpin(device.version(1).manifest_digest, "requests")
     for number in (6, 7, 8):
         device.bring(number)
     assert not device.there(1)
 
 
 def test_no_more_than_half_is_pinned(device: Device) -> None:
-    device.memory.pin(device.bring(1).result())
+    device.memory.pin(device.bring(1).result(), "requests")
     lease = device.bring(2).result()
     with pytest.raises(PinsFull, match="en@2"):
-        device.memory.pin(lease)
-    device.memory.pin(device.memory.find(device.version(1).manifest_digest).result())  # type: ignore[union-attr]
+        device.memory.pin(lease, "requests")
+    device.memory.pin(device.memory.find(device.version(1).manifest_digest).result(), "settings")  # type: ignore[union-attr]
+
+
+def test_nobody_takes_off_what_another_has_pinned(device: Device) -> None:
+    lease = device.bring(1).result()
+    device.memory.pin(lease, "settings")
+    device.memory.unpin(lease.digest, "requests")
+    assert device.memory.place(lease).pinned
+    device.memory.pin(lease, "requests")
+    device.memory.unpin(lease.digest, "settings")
+    assert device.memory.place(lease).pinned
+    device.memory.unpin(lease.digest, "requests")
+    assert not device.memory.place(lease).pinned
+    assert device.metrics.value("glossa_pinned_adapters") == 0
