@@ -41,7 +41,7 @@ class Policy:
         sizes = {name: 1 for one in line for name in (one.language, one.task) if name is not None}
         formed: list[list[Ask]] = []
         while line:
-            chosen = choose(line, limits=self.limits, costs=self.costs, sizes=sizes, resident=sizes)
+            chosen = choose(line, limits=self.limits, costs=self.costs, sizes=sizes, resident=sizes, now_s=0.0).batch
             formed.append([rows[one.work] for one in chosen])
             taken = {one.work for one in chosen}
             line = [one for one in line if one.work not in taken]
