@@ -39,8 +39,9 @@ class DiskCache:
         self._limit_bytes = limit_bytes
         self._metrics = metrics
         self._lock = threading.Lock()
-        self._used_bytes: int | None = None
+        self._used_bytes = 0
         self._since_counted = 0
+        self._is_known = False
         self._num_files = 0
         self._rests_until_s = float("-inf")
         metrics.tier_limit_bytes.labels(tier="disk").set(limit_bytes)
@@ -52,7 +53,7 @@ class DiskCache:
     @property
     def used_bytes(self) -> int:
         """As of the last look at the folder, and what this process has written since."""
-        return self._used_bytes or 0
+        return self._used_bytes
 
     def __len__(self) -> int:
         """Files, as of then."""
@@ -73,6 +74,8 @@ class DiskCache:
             self._metrics.cache_corrupt.inc()
             with suppress(OSError):
                 path.unlink(missing_ok=True)
+            with self._lock:
+                self._is_known = False
             return None
         with suppress(OSError):
             os.utime(path)
@@ -88,18 +91,26 @@ class DiskCache:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._make_room(len(content))
             temporary.write_bytes(content)
-            temporary.replace(path)
+            with self._lock:
+                is_new = not path.exists()  # another process may have been faster
+                temporary.replace(path)
+                if is_new:
+                    self._used_bytes += len(content)
+                    self._since_counted += len(content)
+                    self._num_files += 1
+                self._tell()
+                self._rests_until_s = float("-inf")
         except OSError as error:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             self._fails(error)
-            return
-        with self._lock:
-            self._used_bytes = self.used_bytes + len(content)
-            self._since_counted += len(content)
-            self._num_files += 1
-            self._tell()
-            self._rests_until_s = float("-inf")
+
+    def tidy(self) -> None:
+        """Look what is there, and remove what is too much by now. What is used and held is right from here on."""
+        try:
+            self._make_room(0)
+        except OSError as error:
+            self._fails(error)
 
     def _fails(self, error: OSError) -> None:
         """One line in the log for each rest, not for each load."""
@@ -113,8 +124,8 @@ class DiskCache:
     def _make_room(self, size_bytes: int) -> None:
         """Other processes write here too: the folder is counted again after each sixteenth of the limit."""
         with self._lock:
-            is_known = self._used_bytes is not None and self._since_counted <= self._limit_bytes // 16
-            if is_known and self.used_bytes + size_bytes <= self._limit_bytes:
+            is_known = self._is_known and self._since_counted <= self._limit_bytes // 16
+            if is_known and self._used_bytes + size_bytes <= self._limit_bytes:
                 return
             files = sorted(self._files(), key=lambda file: file.used_s)
             used_bytes = sum(file.size_bytes for file in files)
@@ -130,6 +141,7 @@ class DiskCache:
                 num_files -= 1
                 self._metrics.evictions.labels(tier="disk").inc()
             self._used_bytes, self._since_counted, self._num_files = used_bytes, 0, num_files
+            self._is_known = True
             self._tell()
 
     def _tell(self) -> None:

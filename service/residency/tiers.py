@@ -1,5 +1,6 @@
 """All tiers of adapters' weights as one thing: device <- host memory <- cache on disk <- blob store."""
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -89,4 +90,6 @@ def open_disk(settings: Settings, registry: Registry, metrics: Metrics) -> DiskC
     """None where blobs lie on this machine's disk already, or the cache is switched off."""
     if is_near(registry) or not settings.cache_bytes:
         return None
-    return DiskCache(settings.home / "cache", limit_bytes=settings.cache_bytes, metrics=metrics)
+    disk = DiskCache(settings.home / "cache", limit_bytes=settings.cache_bytes, metrics=metrics)
+    threading.Thread(target=disk.tidy, name="glossa-disk-tidy", daemon=True).start()  # which may be slow
+    return disk

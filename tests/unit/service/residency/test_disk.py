@@ -101,3 +101,31 @@ def test_files_that_were_left_half_written_go(tmp_path: Path) -> None:
     cache_of(tmp_path)[0].write(digest, content)
     assert not old.exists()
     assert young.exists()
+
+
+def test_what_lies_there_is_known_before_the_first_write_and_cut_to_a_lower_limit(tmp_path: Path) -> None:
+    first, _ = cache_of(tmp_path)
+    made = [contents(number) for number in range(8)]
+    for age, (digest, content) in enumerate(made):
+        first.write(digest, content)
+        os.utime(tmp_path / digest[:2] / digest[2:], (1_000 + age, 1_000 + age))
+    again, metrics = cache_of(tmp_path)
+    again.tidy()
+    assert (len(again), again.used_bytes) == (8, 8_000)
+    assert metrics.value("glossa_resident_bytes", tier="disk") == 8_000
+    lower, _ = cache_of(tmp_path, limit_bytes=4_000)
+    lower.tidy()
+    assert (len(lower), lower.used_bytes) == (3, 3_000)
+    assert files(tmp_path) == {digest for digest, _ in made[-3:]}
+
+
+def test_what_is_written_again_counts_once(tmp_path: Path) -> None:
+    cache, _ = cache_of(tmp_path, limit_bytes=1 << 20)
+    digest, content = contents(1)
+    for _ in range(3):
+        cache.write(digest, content)
+    assert (len(cache), cache.used_bytes) == (1, 1_000)
+    (tmp_path / digest[:2] / digest[2:]).write_bytes(b"x")
+    assert cache.read(digest) is None
+    cache.write(digest, content)
+    assert (len(cache), cache.used_bytes) == (1, 1_000)
