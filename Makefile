@@ -83,7 +83,7 @@ rm -rf "$(PROMTOOL)" && mkdir -p "$(PROMTOOL)/new" && cd "$(PROMTOOL)/new" && \
 endef
 
 test-gpu: $(INSTALLED) ## run the tests that need a CUDA device
-	$(BIN)/python -m pytest tests/gpu
+	$(BIN)/python -m pytest -m gpu tests/gpu tests/unit/madx
 
 acceptance: swift-env ## hold the registry against object stores that people run: Ceph's radosgw and OpenStack Swift
 	GLOSSA_SWIFT_PROGRAMS="$(SWIFT_ENV)/bin" OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/acceptance

@@ -5,7 +5,7 @@ batches. On a CPU every adapter's weights lie packed as oneDNN reads them; on CU
 There, copies to the device go over a stream of their own, so that no batch waits for an adapter of another.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,14 +15,14 @@ from .config import BackboneConfig
 from .flat import buffer_of, flatten, views_like
 from .grouped import has_grouped_kernel
 from .linear import pack
-from .plan import IDENTITY, Slot
+from .plan import Slot
 from .precision import FLOAT32, Precision
-from .slabs import Slabs
+from .slabs import Slabs, are_aligned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Staged:
-    """An adapter on the bank's device and in its precision; `size_bytes` is what it takes there."""
+    """An adapter on the bank's device and in its precision; `size_bytes` is what it takes there at the most."""
 
     adapter: Adapter
     size_bytes: int
@@ -42,17 +42,18 @@ class Bank:
     ) -> None:
         """`stacked` says whether bottlenecks lie in slabs, `grouped` whether batches run a slab's by one product each.
 
-        Both are as the device wants it by default; on a CPU, grouping computes the same, slower.
+        Both are as the device wants it by default; on a CPU, grouping computes the same, slower. A backbone of a width
+        that grouped products do not take goes without.
         """
         self._backbone = backbone
         self._device = torch.device(device)
         self._precision = precision
         in_slabs = self._device.type == "cuda" if stacked is None else stacked
         self._slabs = Slabs(backbone, device=self._device, dtype=precision.adapters) if in_slabs else None
-        self._groups = has_grouped_kernel(self._device, precision) if grouped is None else grouped
+        groups = has_grouped_kernel(self._device, precision) if grouped is None else grouped
+        self._groups = groups and are_aligned(backbone)
         self._copies = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
         self._residents: dict[Slot, Staged] = {}
-        self._next = Slot(IDENTITY + 1)
         self._freed: list[Slot] = []
 
     def __getitem__(self, slot: Slot) -> Adapter:
@@ -60,9 +61,6 @@ class Bank:
 
     def __len__(self) -> int:
         return len(self._residents)
-
-    def __iter__(self) -> Iterator[Slot]:
-        return iter(self._residents)
 
     @property
     def slabs(self) -> Slabs | None:
@@ -75,7 +73,7 @@ class Bank:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of the adapters that are in, unused capacity aside."""
+        """Bytes of the adapters that are in, each with its share of a slab's spare places."""
         return sum(staged.size_bytes for staged in self._residents.values())
 
     def host_copy(self, adapter: Adapter) -> Adapter:
@@ -92,7 +90,9 @@ class Bank:
         """
         tensors = self._copied(adapter.state_dict())
         copy = self._made(adapter, tensors)
-        size_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+        is_apart = {name: self._slabs is None or name.startswith("head.") for name in tensors}
+        size_bytes = sum(tensor.nbytes for name, tensor in tensors.items() if is_apart[name])
+        size_bytes += 0 if self._slabs is None else self._slabs.place_bytes(copy)
         if self._slabs is None:
             pack(copy, self._precision.adapters)
         return Staged(adapter=copy, size_bytes=size_bytes)
@@ -148,16 +148,13 @@ class Bank:
         """Give a staged adapter a slot. What raises takes no place."""
         if self._copies is not None:
             self._keep_from_copies(staged)
-        slot = self._first_free() if self._slabs is None else self._slabs.add(staged.adapter)
+        slot = self._freed[-1] if self._freed else Slot(len(self._residents) + 1)
+        if self._slabs is not None:
+            self._slabs.add(slot, staged.adapter)
+        if self._freed:
+            self._freed.pop()
         self._residents[slot] = staged
         return slot
-
-    def _first_free(self) -> Slot:
-        """A removed adapter's slot, or a new one."""
-        if self._freed:
-            return self._freed.pop()
-        self._next = Slot(self._next + 1)
-        return Slot(self._next - 1)
 
     def _keep_from_copies(self, staged: Staged) -> None:
         """Let the memory of a staged adapter go to another one only after the batches' stream has used it.
@@ -174,7 +171,6 @@ class Bank:
         One that runs on CUDA may: what fills the place next comes after it on the same stream.
         """
         del self._residents[slot]
-        if self._slabs is None:
-            self._freed.append(slot)
-        else:
+        self._freed.append(slot)
+        if self._slabs is not None:
             self._slabs.remove(slot)

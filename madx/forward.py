@@ -36,12 +36,12 @@ def hidden_states(
     backbone: Backbone, adapters: Adapters, rows: Sequence[Sequence[int]], stacks: Sequence[RowStack]
 ) -> tuple[torch.Tensor, Plan]:
     """Token ids -> last hidden states (T, D) in packed order, and the plan that says where each row lies."""
-    plan = plan_rows([len(row) for row in rows], stacks)
     slabs = adapters.grouped_slabs if isinstance(adapters, Bank) else None
-    draft = None if slabs is None else draft_batch(rows, plan, backbone, slabs)
-    if draft is None:
+    plan = plan_rows([len(row) for row in rows], stacks, rank=int if slabs is None else slabs.rank)
+    if slabs is None:
         packed = pack(rows, plan, backbone.config, backbone.device, bucketed=not backbone.runs_varlen)
     else:
+        draft = draft_batch(rows, plan, backbone, slabs)
         packed = open_batch(draft, send(draft.flat, backbone.device), backbone)
     return backbone(packed, adapters), plan
 

@@ -6,9 +6,10 @@ else that differs between batches lies in one tensor of integers, which is all t
 
 import logging
 from bisect import bisect_left
-from collections import Counter
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
@@ -29,16 +30,28 @@ _TOKENS_PER_ROW = 8
 """A graph has room for a row per so many tokens; batches of shorter rows run without."""
 
 _SHORT_ROW = 128
+_AGAIN_AFTER = 256
+"""So often a shape comes before it is recorded where there was no memory for it."""
+
+_SHAPES_PER_GRAPH = 8
+"""So many shapes are counted for each graph that may be."""
+
 SlabsSeen = tuple[tuple[int, int], ...]
 
 Run = Callable[[], torch.Tensor]
-Capture = Callable[[Run], tuple[Callable[[], object], torch.Tensor]]
-"""Records a run -> what replays it, and the tensor that every replay writes its result to."""
+Replay = Callable[[], object]
+
+
+class Capture(Protocol):
+    """Records a run -> what replays it, and the tensor that every replay writes its result to."""
+
+    def __call__(self, run: Run, *, is_first: bool) -> tuple[Replay, torch.Tensor]:
+        """`is_first` where no recording before this one is left. Raises `RuntimeError`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphShape:
-    """What batches of one graph have in common. Slabs as (number, capacity): one that grew lies elsewhere."""
+    """What batches of one graph have in common. Slabs as (number, generation): one that has moved is another."""
 
     tokens: int
     extent: Extent
@@ -46,11 +59,20 @@ class GraphShape:
     task: SlabsSeen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Graph:
     flat: torch.Tensor  # where the numbers of the batch to run lie
-    replay: Callable[[], object]
+    replay: Replay
     hidden: torch.Tensor  # (tokens, D)
+    replayed: int  # the turn of the last time
+
+
+@dataclass(slots=True, kw_only=True)
+class _Seen:
+    """A shape without a graph. Batches that could be graphs are counted through as turns."""
+
+    times: int
+    since: int  # turn
 
 
 class Graphs:
@@ -66,15 +88,20 @@ class Graphs:
         after: int = 4,
         token_buckets: Sequence[int] = TOKEN_BUCKETS,
     ) -> None:
-        """At most `most` graphs, each recorded when its shape comes for the `after`th time: that holds batches up."""
+        """At most `most` graphs, each recorded when its shape comes for the `after`th time: that holds batches up.
+
+        Beyond `most`, one takes the place of another that was not replayed while it came so often.
+        """
         self._backbone = backbone
         self._bank = bank
         self._capture = capture
         self._most = most
         self._after = after
         self._token_buckets = token_buckets
-        self._graphs: dict[GraphShape, _Graph] = {}
-        self._seen: Counter[GraphShape] = Counter()
+        self._graphs: OrderedDict[GraphShape, _Graph] = OrderedDict()  # the least recently replayed first
+        self._seen: OrderedDict[GraphShape, _Seen] = OrderedDict()  # the least recently seen first
+        self._turn = 0
+        self._generation = -1
         self._is_sound = True
 
     def __len__(self) -> int:
@@ -88,17 +115,22 @@ class Graphs:
         assert backbone is self._backbone
         assert adapters is self._bank
         slabs = self._bank.grouped_slabs
+        if slabs is not None and slabs.generation != self._generation:
+            self._forget_moved(slabs)
         shape = None if slabs is None or not self._is_sound else self._shape(rows, stacks, slabs)
         if slabs is None or shape is None or not self._is_wanted(shape):
             return hidden_states(backbone, adapters, rows, stacks)
         padded = [*rows, *self._dummies(shape, rows)]
-        plan = plan_rows([len(row) for row in padded], [*stacks, *[BARE] * (len(padded) - len(rows))])
+        all_stacks = [*stacks, *[BARE] * (len(padded) - len(rows))]
+        plan = plan_rows([len(row) for row in padded], all_stacks, rank=slabs.rank)
         draft = draft_batch(padded, plan, backbone, slabs, extent=shape.extent)
-        graph = None if draft is None else self._graph(shape, draft)
-        if graph is None or draft is None:
+        graph = self._graph(shape, draft)
+        if graph is None:
             return hidden_states(backbone, adapters, rows, stacks)
         graph.flat.copy_(send(draft.flat, graph.flat.device))
         graph.replay()
+        self._graphs.move_to_end(shape)
+        graph.replayed = self._turn
         return graph.hidden, plan
 
     def _shape(self, rows: Sequence[Sequence[int]], stacks: Sequence[RowStack], slabs: Slabs) -> GraphShape | None:
@@ -127,42 +159,69 @@ class Graphs:
 
     def _is_wanted(self, shape: GraphShape) -> bool:
         """Whether there is a graph of the shape or, having come often enough, is to be one."""
+        self._turn += 1
         if shape in self._graphs:
             return True
-        self._seen[shape] += 1
-        if self._seen[shape] < self._after:
+        seen = self._seen.setdefault(shape, _Seen(times=0, since=self._turn))
+        seen.times += 1
+        self._seen.move_to_end(shape)
+        if len(self._seen) > _SHAPES_PER_GRAPH * self._most:
+            self._seen.popitem(last=False)
+        if seen.times < self._after:
             return False
-        self._drop_outgrown()
-        return len(self._graphs) < self._most
+        del self._seen[shape]
+        if len(self._graphs) < self._most:
+            return True
+        oldest, graph = next(iter(self._graphs.items()))
+        if graph.replayed >= seen.since:
+            return False
+        del self._graphs[oldest]
+        return True
 
-    def _drop_outgrown(self) -> None:
-        """Graphs that read slabs where they no longer lie. Their shapes cannot come again: they only take memory."""
-        slabs = self._bank.grouped_slabs
-        assert slabs is not None
-        capacities = {slab.number: slab.capacity for slab in slabs}
-        for shape in list(self._graphs):
-            if any(capacities[number] != capacity for number, capacity in (*shape.language, *shape.task)):
-                del self._graphs[shape]
+    def _forget_moved(self, slabs: Slabs) -> None:
+        """Drop the graphs that read slabs where they no longer lie. Their shapes do not come again."""
+        self._generation = slabs.generation
+        there = {(slab.number, slab.generation) for slab in slabs}
+        for shape in [one for one in self._graphs if not there.issuperset((*one.language, *one.task))]:
+            del self._graphs[shape]
+        for shape in [one for one in self._seen if not there.issuperset((*one.language, *one.task))]:
+            del self._seen[shape]
 
     def _graph(self, shape: GraphShape, draft: Draft) -> _Graph | None:
-        """The shape's graph, recorded now if there is none. None, from then on for all, where the device refuses."""
+        """The shape's graph, recorded now if there is none. None where the device has no memory for it now.
+
+        Where the device refuses for another reason there are no graphs from then on.
+        """
         found = self._graphs.get(shape)
         if found is not None:
             return found
-        flat = draft.flat.to(self._backbone.device, copy=True)
         try:
-            replay, hidden = self._capture(lambda: self._backbone(open_batch(draft, flat, self._backbone), self._bank))
+            flat = draft.flat.to(self._backbone.device, copy=True)
+            replay, hidden = self._capture(
+                lambda: self._backbone(open_batch(draft, flat, self._backbone), self._bank),
+                is_first=not self._graphs,
+            )
         except RuntimeError as error:
+            # What ends a recording may raise over what it was ended by.
+            if any(isinstance(one, torch.OutOfMemoryError) for one in (error, error.__context__)):
+                self._seen[shape] = _Seen(times=self._after - _AGAIN_AFTER, since=self._turn)
+                _log.info("no memory for a CUDA graph of %d tokens now: %s", shape.tokens, _first_line(error))
+                return None
             self._is_sound = False
-            _log.warning("no CUDA graphs from now on, small batches run slower: %s", str(error).partition("\n")[0])
+            self._graphs.clear()
+            _log.warning("no CUDA graphs from now on, small batches run slower: %s", _first_line(error))
             return None
-        self._graphs[shape] = _Graph(flat=flat, replay=replay, hidden=hidden)
-        return self._graphs[shape]
+        graph = self._graphs[shape] = _Graph(flat=flat, replay=replay, hidden=hidden, replayed=self._turn)
+        return graph
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _slabs_of(slots: set[Slot], slabs: Slabs) -> SlabsSeen:
     found = {slabs.place_of(slot)[0] for slot in slots if slot != IDENTITY}
-    return tuple(sorted((slab.number, slab.capacity) for slab in found))
+    return tuple(sorted((slab.number, slab.generation) for slab in found))
 
 
 class CudaCapture:
@@ -171,19 +230,25 @@ class CudaCapture:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._pool = torch.cuda.graph_pool_handle()
+        # One for good: libraries keep a workspace for each stream that they have run on.
+        self._stream = torch.cuda.Stream(device)
 
-    def __call__(self, run: Run) -> tuple[Callable[[], object], torch.Tensor]:
-        with torch.cuda.device(self._device):
+    def __call__(self, run: Run, *, is_first: bool) -> tuple[Replay, torch.Tensor]:
+        if is_first:
+            # A pool is of no use after its last graph has gone, as long as anything else lies in it.
+            self._pool = torch.cuda.graph_pool_handle()
+        # Where recording fails, `torch.cuda.graph` leaves its stream the current one; this does not.
+        with torch.cuda.device(self._device), torch.cuda.stream(torch.cuda.current_stream(self._device)):
             return self._recorded(run)
 
-    def _recorded(self, run: Run) -> tuple[Callable[[], object], torch.Tensor]:
-        current, beside = torch.cuda.current_stream(), torch.cuda.Stream()
-        beside.wait_stream(current)
-        with torch.cuda.stream(beside):
-            run()  # libraries take their workspaces at a first run, which cannot be recorded
-        current.wait_stream(beside)
+    def _recorded(self, run: Run) -> tuple[Replay, torch.Tensor]:
+        current = torch.cuda.current_stream()
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            run()  # libraries take their workspaces for a stream at a first run on it, which cannot be recorded
+        current.wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
         # "thread_local": loader threads go on copying adapters meanwhile, which is no part of the graph.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
             hidden = run()
         return graph.replay, hidden

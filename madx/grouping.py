@@ -6,10 +6,11 @@ for all batches of one size and the same slabs, which a CUDA graph needs.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
-from .plan import IDENTITY, Plan, Segment, Slot
+from .plan import IDENTITY, Plan, Segment
 from .slabs import Slab, Slabs
 
 EMBEDDINGS = -1
@@ -36,11 +37,9 @@ class GroupingDraft:
     numbers: Mapping[str, torch.Tensor]
 
 
-def draft_grouping(plan: Plan, slabs: Slabs, num_layers: int, *, fixed: bool = False) -> GroupingDraft | None:
-    """None where a slab's widths rule grouped products out, so that the batch has to go segment by segment."""
+def draft_grouping(plan: Plan, slabs: Slabs, num_layers: int, *, fixed: bool = False) -> GroupingDraft:
+    """Of rows that are planned by `slabs.rank`."""
     languages, tasks = _by_slab(plan.language, slabs), _by_slab(plan.task, slabs)
-    if not all(slab.is_aligned for slab in (*languages, *tasks)):
-        return None
     numbers: dict[str, torch.Tensor] = {}
     tokens = plan.num_tokens
     return GroupingDraft(
@@ -59,15 +58,11 @@ Placed = tuple[int, Segment]
 def _by_slab(segments: Sequence[Segment], slabs: Slabs) -> dict[Slab, list[Placed]]:
     """Slabs by number, in each its segments by place, then by token."""
     found: dict[Slab, list[Placed]] = {}
-    for segment in sorted(segments, key=_slot_then_token):
+    for segment in sorted(segments, key=lambda segment: (slabs.rank(segment.slot), segment.start)):
         if segment.slot != IDENTITY:
             slab, place = slabs.place_of(segment.slot)
             found.setdefault(slab, []).append((place, segment))
     return found
-
-
-def _slot_then_token(segment: Segment) -> tuple[Slot, int]:
-    return segment.slot, segment.start
 
 
 def _language(
@@ -79,6 +74,7 @@ def _language(
     """
     name = f"language.{slab.number}"
     first, last = placed[0][1].start, placed[-1][1].stop
+    assert all(one.stop == next_one.start for (_, one), (_, next_one) in pairwise(placed))
     start, stop = (0, tokens) if fixed else (first, last)
     lengths, places = _lengths_and_places(placed)
     ends = _ends(lengths, places, slab.capacity)

@@ -39,15 +39,10 @@ class Draft:
 
 def draft_batch(
     rows: Sequence[Sequence[int]], plan: Plan, backbone: Backbone, slabs: Slabs, *, extent: Extent | None = None
-) -> Draft | None:
-    """Token ids of the given rows, laid out as `plan` says; of fixed shape where an `extent` is given.
-
-    None where a slab's widths rule grouped products out.
-    """
+) -> Draft:
+    """Token ids of the given rows, laid out as `plan`, made by `slabs.rank`, says; of fixed shape with an `extent`."""
     config = backbone.config
     grouping = draft_grouping(plan, slabs, config.num_layers, fixed=extent is not None)
-    if grouping is None:
-        return None
     extent = extent or Extent(rows=len(plan.lengths), longest=max(plan.lengths))
     starts, lengths = torch.tensor(plan.starts), torch.tensor(plan.lengths)
     bounds = [0, *accumulate(plan.lengths)]

@@ -4,7 +4,7 @@ Rows are sorted by (language, task) so that each adapter's tokens lie together; 
 group again. Which slot a row uses is an argument here and nowhere state.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NewType
@@ -79,17 +79,18 @@ def _runs(keyed: Iterable[tuple[tuple[Slot, tuple[int, ...]], int]]) -> tuple[Se
     return tuple(segments)
 
 
-def plan_rows(lengths: Sequence[int], stacks: Sequence[RowStack]) -> Plan:
+def plan_rows(lengths: Sequence[int], stacks: Sequence[RowStack], *, rank: Callable[[Slot], int] = int) -> Plan:
     """Lay out rows of `lengths` tokens, each at least 1, so that equal stacks are neighbours.
 
     The sort is stable and its key is (language, left-out layers, task): a language adapter has about eight times the
-    bytes of a task adapter, so its weights should be read once.
+    bytes of a task adapter, so its weights should be read once. Slots go by `rank`, the identity's being the lowest.
     """
     if len(lengths) != len(stacks):
         raise ValueError(f"{len(lengths)} lengths for {len(stacks)} stacks")
     if any(length < 1 for length in lengths):
         raise ValueError("a row holds at least one token")
-    order = sorted(range(len(lengths)), key=lambda row: (stacks[row].language, stacks[row].leave_out, stacks[row].task))
+    keys = [(rank(stack.language), stack.leave_out, rank(stack.task)) for stack in stacks]
+    order = sorted(range(len(lengths)), key=keys.__getitem__)
     packed_lengths = tuple(lengths[row] for row in order)
     packed = [stacks[row] for row in order]
     ends = accumulate(packed_lengths)

@@ -1,5 +1,7 @@
 """The bank: slots that are kept and reused, in slabs and packed, and copies of its own."""
 
+import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -7,12 +9,17 @@ import torch
 
 from madx.bank import Bank
 from madx.bottleneck import Bottleneck
-from madx.config import HeadConfig, language_config, task_config
+from madx.config import AdapterConfig, HeadConfig, language_config, task_config
 from madx.plan import IDENTITY, Slot
 from tests.support.network import CONFIG
 from tests.support.tiny import make_adapter
 
 TAGS = HeadConfig(type="tagging", labels=("O", "B-PER", "I-PER"))
+
+
+def put(bank: Bank, config: AdapterConfig, seed: int) -> Slot:
+    head = None if config.invertible else TAGS
+    return bank.add(bank.stage(make_adapter(CONFIG, config, head=head, seed=seed)))
 
 
 def acting(bank: Bank, slot: Slot) -> torch.Tensor:
@@ -50,17 +57,86 @@ def test_slots_are_kept_through_growth_removal_and_reuse(stacked: bool) -> None:
 
 def test_a_slab_reuses_places_and_holds_one_configuration() -> None:
     bank = Bank(CONFIG, stacked=True)
-    slots = [bank.add(bank.stage(make_adapter(CONFIG, language_config(), seed=i))) for i in range(5)]
-    task = bank.add(bank.stage(make_adapter(CONFIG, task_config(reduction=4), head=TAGS, seed=9)))
+    slots = [put(bank, language_config(), seed) for seed in range(5)]
+    task = put(bank, task_config(reduction=4), 9)
     assert bank.slabs is not None
-    capacity_bytes = bank.slabs.capacity_bytes
+    capacity_bytes, generation = bank.slabs.capacity_bytes, bank.slabs.generation
     bank.remove(slots[2])
-    again = bank.add(bank.stage(make_adapter(CONFIG, language_config(), seed=7)))
-    assert bank.slabs.capacity_bytes == capacity_bytes
+    again = put(bank, language_config(), 7)
+    assert (bank.slabs.capacity_bytes, bank.slabs.generation) == (capacity_bytes, generation)
     places = {bank.slabs.place_of(slot)[1] for slot in (*slots[:2], *slots[3:], again)}
     assert places == {0, 1, 2, 3, 4}
     slab, place = bank.slabs.place_of(task)
     assert (slab.config, place) == (task_config(reduction=4), 0)
+
+
+def test_slabs_hold_no_more_than_has_been_counted() -> None:
+    """Under any limit, that is: whatever comes, goes, and of how many configurations it is."""
+    bank = Bank(CONFIG, stacked=True)
+    assert bank.slabs is not None
+    choose = random.Random(4)
+    configs = [language_config(), *[AdapterConfig(reduction=2 + reduction / 4) for reduction in range(30)]]
+    there: dict[Slot, torch.Tensor] = {}
+    most_bytes = 0
+    for step in range(400):
+        while len(there) > 8 or (there and choose.random() < 0.45):
+            slot = choose.choice(sorted(there))
+            del there[slot]
+            bank.remove(slot)
+        slot = put(bank, configs[0] if step % 3 else choose.choice(configs), step)
+        there[slot] = acting(bank, slot)
+        most_bytes = max(most_bytes, bank.size_bytes)
+        assert bank.slabs.capacity_bytes <= most_bytes
+    assert len(list(bank.slabs)) < 12
+    for slot, before in there.items():
+        assert torch.equal(acting(bank, slot), before)
+
+
+def test_what_has_left_is_given_back_before_others_take_more() -> None:
+    bank = Bank(CONFIG, stacked=True)
+    slots = [put(bank, language_config(), seed) for seed in range(9)]
+    before = acting(bank, slots[8])
+    assert bank.slabs is not None
+    for slot in slots[:8]:
+        bank.remove(slot)
+    put(bank, task_config(), 20)
+    assert bank.slabs.capacity_bytes <= bank.size_bytes
+    assert torch.equal(acting(bank, slots[8]), before)
+    assert bank.slabs.place_of(slots[8])[1] == 0
+
+
+@pytest.mark.parametrize("sound", [0, 1, 7, 11])
+def test_a_device_that_runs_out_of_memory_leaves_a_slab_as_it_was(sound: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    bank = Bank(CONFIG, stacked=True)
+    slots = [put(bank, language_config(), seed) for seed in range(3)]
+    before = [acting(bank, slot) for slot in slots]
+    staged = bank.stage(make_adapter(CONFIG, language_config(), seed=3))
+    assert bank.slabs is not None
+    generation = bank.slabs.generation
+    taken, new_zeros = 0, torch.Tensor.new_zeros
+
+    def scarce(tensor: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+        nonlocal taken
+        taken += 1
+        if taken > sound:
+            raise torch.OutOfMemoryError("out of memory")
+        return new_zeros(tensor, size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "new_zeros", scarce)
+        with pytest.raises(torch.OutOfMemoryError):
+            bank.add(staged)
+    assert (len(bank), taken) == (3, sound + 1)
+    assert bank.slabs.generation > generation  # a part has moved
+    reused = bank.add(staged)
+    for slot, expected in zip(slots, before, strict=True):
+        assert torch.equal(acting(bank, slot), expected)
+    slab, place = bank.slabs.place_of(reused)
+    stacked = slab.bottlenecks["layers.0.output"]
+    assert (slab.capacity, len(stacked.up)) == (6, 6)
+    bottleneck = bank[reused].at(0, "output")
+    assert isinstance(bottleneck, Bottleneck)
+    assert stacked.down[place].data_ptr() == bottleneck.down.weight.data_ptr()
 
 
 @pytest.mark.parametrize("stacked", [True, False], ids=["slabs", "packed"])
