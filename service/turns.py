@@ -151,10 +151,9 @@ class Turns:
 
     def _choose(self) -> list[Chosen]:
         """The next batch, out of the line. Requests whose deadline has passed are told so and never computed."""
-        limits = self._forwards.limits
         choice = choose(
             self._line.in_turn(),
-            limits=limits.shared() if self._line.waiting_keys > 1 else limits,
+            limits=self._forwards.limits.shared_by(self._line.waiting_keys),
             costs=self._costs,
             sizes=self._adapters.sizes,
             resident=self._adapters.resident,

@@ -112,9 +112,10 @@ class Forward:
         if not self.is_watched:
             unwatched: list[torch.Tensor] = self.real(rows)
             return unwatched
+        gate = self.gate
         self.batches.append(len(rows))
         self.entered.release()
-        assert self.gate.wait(PATIENCE_S)
+        assert gate.wait(PATIENCE_S)
         failure = self.failures.pop(0) if self.failures else None
         if failure is not None:
             raise failure
@@ -126,6 +127,12 @@ class Forward:
     async def running(self) -> None:
         """Until one more batch has come in."""
         assert await asyncio.to_thread(self.entered.acquire, timeout=PATIENCE_S)
+
+    async def hold_next(self) -> None:
+        """Let the batch that is held go on, and return once the next one is in the forward, and held there."""
+        gate, self.gate = self.gate, threading.Event()
+        gate.set()
+        await self.running()
 
 
 @dataclass(slots=True, kw_only=True)
