@@ -77,7 +77,9 @@ class Settings(BaseSettings):
         default="", description="references, with commas between them, of adapters that stay on the device"
     )
     loaders: int = Field(default=2, gt=0, description="threads that decode adapters and bring them to the device")
-    fetches: int = Field(default=16, gt=0, description="adapters that are fetched at once, those apart that get no bytes")
+    fetches: int = Field(
+        default=16, gt=0, description="adapters that are fetched at once, those apart that get no bytes"
+    )
     load_timeout_s: float = Field(
         default=60.0, gt=0, description="seconds without a byte after which fetching an adapter is given up"
     )
