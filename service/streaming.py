@@ -7,8 +7,7 @@ nothing for long, ends all of it.
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import orjson
@@ -18,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from madx.errors import GlossaError
 
-from .errors import InternalError, InvalidRequest, QueueFull
+from .errors import InternalError, InvalidRequest
 from .logs import where
 from .ndjson import MEDIA_TYPE
 from .notes import Note, Ran
@@ -26,12 +25,11 @@ from .predicting import Call, answer, versions_of
 from .problems import problem_content
 from .room import Claim, Room
 from .tasks import Prepared
-from .work import AskedRow, Done
+from .work import Done
 
 _log = logging.getLogger(__name__)
 
 LINES_AT_ONCE = 64
-_RETRY_S = 0.05
 _MOST_NOTED = 64
 
 Lines = AsyncIterator[bytes | GlossaError]
@@ -147,18 +145,12 @@ class Stream(Response):
         """A stream waits for room in the queue, one line at a time, for as long as the line may take."""
         if not prepared.is_single:
             raise InvalidRequest("each line has one text", field="inputs")
+        engine, key = self._call.server.engine, self._call.key
         async with self._submitting:
-            future = await self._admitted(prepared.rows, deadline_s)
+            while not engine.fits(prepared.rows, key=key):
+                await engine.freed()
+            future = engine.submit(prepared.rows, key=key, deadline_s=deadline_s)
         return await future
-
-    async def _admitted(self, rows: Sequence[AskedRow], deadline_s: float) -> "asyncio.Future[Done]":
-        while True:
-            try:
-                return self._call.server.engine.submit(rows, key=self._call.key, deadline_s=deadline_s)
-            except QueueFull:
-                if time.monotonic() + _RETRY_S > deadline_s:
-                    raise
-            await asyncio.sleep(_RETRY_S)
 
 
 async def _given(line: bytes) -> bytes:

@@ -3,15 +3,17 @@
 import asyncio
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from madx.tasks import ner
+from service import model
 from service.streaming import LINES_AT_ONCE
 from tests.support.live import LiveServer, serving
 from tests.support.served import PATIENCE_S, Home
@@ -169,11 +171,11 @@ def chunk(content: bytes) -> bytes:
 
 
 @contextmanager
-def streaming(live: LiveServer) -> Iterator[socket.socket]:
+def streaming(live: LiveServer, *headers: str) -> Iterator[socket.socket]:
     """A request whose head has been sent."""
+    given = "".join(f"{header}\r\n" for header in ("host: x", "content-type: application/x-ndjson", *headers))
     with live.connect() as connection:
-        connection.sendall(f"POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\n".encode())
-        connection.sendall(b"transfer-encoding: chunked\r\n\r\n")
+        connection.sendall(f"POST {PATH} HTTP/1.1\r\n{given}transfer-encoding: chunked\r\n\r\n".encode())
         yield connection
 
 
@@ -193,6 +195,42 @@ def test_a_line_is_answered_before_the_next_one_comes(home: Home) -> None:
             assert b'"index":%d' % index in until(connection, b"}\n")
         connection.sendall(b"0\r\n\r\n")
         until(connection, b"0\r\n\r\n")
+
+
+def test_a_line_whose_room_does_not_come_ends_at_its_deadline_and_is_no_refusal(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_run = threading.Event()
+    may_run.set()
+    real = model.run_rows
+
+    def held(*arguments: Any) -> Any:
+        assert may_run.wait(PATIENCE_S)
+        return real(*arguments)
+
+    monkeypatch.setattr("service.forwards.run_rows", held)
+    with serving(home, queue_tokens=64) as live, ExitStack() as opened:
+        opened.callback(may_run.set)
+        metrics = live.app.state.server.metrics
+        stream = opened.enter_context(streaming(live, "x-glossa-deadline-ms: 500"))
+        stream.sendall(chunk(line_of("leo")))
+        assert b'"index":0' in until(stream, b"}\n")
+        may_run.clear()
+        wait_for(lambda: metrics.value("glossa_queue_requests") == 0)
+        body = line_of(TEXT)
+        fillers: list[socket.socket] = []
+
+        def refused() -> float:
+            return metrics.value("glossa_rejections_total", reason="queue_full") or 0.0
+
+        while not refused():
+            fillers.append(opened.enter_context(live.connect()))
+            head = f"POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+            fillers[-1].sendall(head.encode() + body)
+            wait_for(lambda: metrics.value("glossa_queue_requests") + refused() == len(fillers))
+        stream.sendall(chunk(body))
+        assert b'"code":"deadline_exceeded"' in until(stream, b"}\n")
+        assert refused() == 1
 
 
 class Held:
