@@ -22,7 +22,7 @@ from madx.shapes import Shape
 
 from . import gate, journal
 from .database import insert_if_absent
-from .errors import BlobTooLarge, Conflict
+from .errors import BlobCorrupt, BlobTooLarge, Conflict, StoreUnavailable, UnknownBlob
 from .leases import give_up, leased
 from .lineage import add_lineage, check_names
 from .models import AdapterRow, VersionRow
@@ -31,7 +31,7 @@ from .refusals import DigestMismatch
 from .registry import Registry
 from .rows import backbone_of, version_of
 from .selection import find_backbone
-from .stores import Staged
+from .stores import Blob, BlobStore, Staged
 from .stores.base import verify
 from .values import PublishedVersion, Version
 
@@ -101,11 +101,12 @@ def publish_staged(
         registry.gatekeeper.check_weights(staged.path, prepared.expected)
         _check_content(prepared, staged)
         with leased(registry.database, staged.blob.digest, actor=actor) as lease:
+            is_healing = prepared.present is not None and not _is_sound(store, staged.blob)
             store.commit(staged)
             verify(store, staged.blob)
             with registry.database.session() as session:
                 give_up(session, lease)
-                return _commit(session, prepared, actor=actor)
+                return _commit(session, prepared, actor=actor, is_healing=is_healing)
     finally:
         store.discard(staged)
 
@@ -144,15 +145,30 @@ def _check_content(prepared: Prepared, staged: Staged) -> None:
         raise DigestMismatch(f"the weights have sha256 {found.digest}, the manifest names {named.digest}")
 
 
+def _is_sound(store: BlobStore, blob: Blob) -> bool:
+    """Reads all of it."""
+    try:
+        verify(store, blob)
+    except (UnknownBlob, BlobCorrupt, StoreUnavailable):
+        return False
+    return True
+
+
 def _find(session: Session, name: str, digest: Digest) -> VersionRow | None:
     return session.scalar(select(VersionRow).where(VersionRow.adapter == name, VersionRow.manifest_digest == digest))
 
 
-def _commit(session: Session, prepared: Prepared, *, actor: str) -> PublishedVersion:
+def _commit(session: Session, prepared: Prepared, *, actor: str, is_healing: bool) -> PublishedVersion:
+    """One that is there already changes nothing; that its weights were healed is told to who could not read them."""
     manifest, name = prepared.manifest, prepared.name
     adapter = _adapter_row(session, prepared)
     row = _find(session, name, digest_of(prepared.content))
     if row is not None and row.deleted_at is None:
+        if is_healing:
+            subject = f"{name}@{row.number}"
+            journal.record(
+                session, actor=actor, action="version.healed", subject=subject, to_digest=row.manifest_digest
+            )
         return PublishedVersion(version=version_of(adapter, row), created=False)
     created = row is None
     if row is None:

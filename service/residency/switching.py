@@ -25,7 +25,7 @@ from .tiers import Residency
 
 _MOST_REMEMBERED = 4_096
 _GONE = ("version.deleted", "version.purged")
-_BACK = ("version.published", "version.restored")
+_BACK = ("version.published", "version.restored", "version.healed")
 
 _log = logging.getLogger(__name__)
 

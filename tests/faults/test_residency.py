@@ -162,11 +162,8 @@ def test_the_old_version_answers_while_the_new_one_cannot_be_loaded(home: Home) 
             answer = ask(client, "ner")
             assert (answer.status_code, answer.headers["x-glossa-adapter"]) == (200, "ner@1")
         assert ask(client, "ner@2").status_code == 424, "what is named by its number is not redirected"
-        blob.write_bytes(content)
-        client.put("/v1/adapters/ner/aliases/production", json={"version": 1}, headers={"if-match": "*"})
-        client.delete("/v1/adapters/ner/versions/2")
-        client.post("/v1/adapters/ner/versions/2/restore")
-        client.put("/v1/adapters/ner/aliases/production", json={"version": 2}, headers={"if-match": "*"})
+        form = {"manifest": (None, version.manifest_bytes), "weights": (None, content)}
+        assert client.post("/v1/adapters/ner/versions", files=form).status_code == 200
         until_s = time.monotonic() + PATIENCE_S
         while (answer := ask(client, "ner")).headers["x-glossa-adapter"] != "ner@2":
             assert answer.status_code == 200

@@ -88,9 +88,13 @@ def test_publishing_again_heals_a_damaged_blob(registry: Registry) -> None:
     assert isinstance(registry.store, LocalStore)
     (blob,) = registry.store.list()
     path = registry.store.root / blob.digest[:2] / blob.digest[2:]
-    path.write_bytes(b"rotten")
-    assert publish_made(registry, "sw") == version
-    verify(registry.store, blob)
+    for damage in (lambda: path.write_bytes(b"rotten"), path.unlink):
+        before = catalog.events_after(registry, 0)
+        damage()
+        assert publish_made(registry, "sw") == version
+        verify(registry.store, blob)
+        event = catalog.events_after(registry, 0)[len(before)]
+        assert (event.action, event.subject) == ("version.healed", "sw@1")
 
 
 def test_publishing_a_deleted_version_brings_it_back(registry: Registry) -> None:

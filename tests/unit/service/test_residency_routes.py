@@ -87,6 +87,21 @@ def test_what_cannot_be_loaded_is_refused(
     assert (answered, problem["code"]) == (status, code)
 
 
+def test_weights_that_are_lost_are_loaded_as_soon_as_they_are_published_again(own_home: Home) -> None:
+    version = own_home.version("sw")
+    blob = own_home.folder / "blobs" / version.weights_digest[:2] / version.weights_digest[2:]
+    weights = blob.read_bytes()
+    blob.unlink()
+    with own_home.client() as client:
+        status, problem = load(client, "sw")
+        assert (status, problem["code"]) == (424, "adapter_load_failed")
+        assert "publish them again" in problem["detail"]
+        assert load(client, "sw")[0] == 424
+        form = {"manifest": (None, version.manifest_bytes), "weights": (None, weights)}
+        assert client.post("/v1/adapters/sw/versions", files=form).status_code == 200
+        assert load(client, "sw")[0] == 200
+
+
 def test_what_is_loaded_is_listed_page_by_page(own_home: Home) -> None:
     with own_home.client() as client:
         for name in ("sw", "en", "ner"):
