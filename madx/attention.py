@@ -134,7 +134,7 @@ def _attend_varlen(qkv: torch.Tensor, layout: RowLayout) -> torch.Tensor:
     """(T, 3, H, D / H) on CUDA in half precision -> (T, H, D / H), by PyTorch's variable-length kernel."""
     from torch.nn.attention.varlen import varlen_attn
 
-    q, k, v = (part.contiguous() for part in qkv.unbind(1))
+    q, k, v = qkv.unbind(1)  # the kernel takes any strides but the last
     bounds, longest = layout.cumulative, layout.longest
     attended = varlen_attn(q, k, v, bounds, bounds, longest, longest)
     assert isinstance(attended, torch.Tensor)  # a pair only where the log-sum-exp is asked for

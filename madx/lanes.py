@@ -4,8 +4,13 @@ A forward is hundreds of short operations. Spread over the cores one by one, eac
 which is long where another process has taken one; lanes wait for each other once a batch.
 """
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
 
 import torch
 
@@ -22,13 +27,29 @@ _PART_TOKENS = 1024
 """About as many are computed at once, so that what flows between layers stays in the processor's cache."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """What one lane computes of a batch, and where the answers go."""
+
+    compute: Callable[[], list[torch.Tensor]]
+    answers: "Future[list[torch.Tensor]]"
+
+
+_Work = SimpleQueue[_Part | None]
+
+
 class Lanes:
-    """As many lanes as `cores`. Used by one thread, which waits for the answers."""
+    """As many lanes as `cores`, which end with it. Used by one thread, which waits for the answers."""
 
     def __init__(self, cores: int) -> None:
         """`cores` is at least 2."""
         self._cores = cores
-        self._pool = ThreadPoolExecutor(cores, thread_name_prefix="glossa-lane", initializer=OneThread().begin)
+        self._work: _Work = SimpleQueue()
+        begin = OneThread().begin
+        for number in range(cores):
+            # Daemons: a forward that hangs must not keep the process from ending.
+            threading.Thread(target=_run, args=(self._work, begin), name=f"glossa-lane-{number}", daemon=True).start()
+        weakref.finalize(self, _end, self._work, cores)
 
     def infer(self, backbone: Backbone, adapters: Adapters, rows: Sequence[Row]) -> list[torch.Tensor]:
         """As `forward.infer`, whatever the number of lanes."""
@@ -37,16 +58,35 @@ class Lanes:
         shares = split_rows(rows, turns * self._cores)
         if len(shares) < 2:
             return infer_rounded(backbone, adapters, rows)
-        parts = self._pool.map(
-            lambda share: infer_rounded(backbone, adapters, [rows[index] for index in share]), shares
-        )
+        parts = [
+            self._begun(partial(infer_rounded, backbone, adapters, [rows[index] for index in share]))
+            for share in shares
+        ]
+        wait(parts)  # for all, also where one fails: none may run beside what comes after
         answers: dict[int, torch.Tensor] = {}
         for share, part in zip(shares, parts, strict=True):
-            answers.update(zip(share, part, strict=True))
+            answers.update(zip(share, part.result(), strict=True))
         return [answers[index] for index in range(len(rows))]
 
-    def close(self) -> None:
-        self._pool.shutdown()
+    def _begun(self, compute: Callable[[], list[torch.Tensor]]) -> "Future[list[torch.Tensor]]":
+        answers: Future[list[torch.Tensor]] = Future()
+        self._work.put(_Part(compute=compute, answers=answers))
+        return answers
+
+
+def _run(work: _Work, begin: Callable[[], None]) -> None:
+    begin()
+    while (part := work.get()) is not None:
+        try:
+            part.answers.set_result(part.compute())
+        except BaseException as error:  # noqa: BLE001 - the thread that waits raises it
+            part.answers.set_exception(error)
+        del part  # and with it the answers, until the next one comes
+
+
+def _end(work: _Work, lanes: int) -> None:
+    for _ in range(lanes):
+        work.put(None)
 
 
 def infer_rounded(backbone: Backbone, adapters: Adapters, rows: Sequence[Row]) -> list[torch.Tensor]:

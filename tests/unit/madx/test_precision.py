@@ -112,11 +112,7 @@ def test_a_mixed_row_equals_itself_alone(precision: Precision) -> None:
 @pytest.mark.parametrize("cores", [1, 2, 3, 5])
 def test_lanes_answer_as_one_forward_does(cores: int) -> None:
     backbone, bank, rows = served(FLOAT32)
-    lanes = Lanes(cores)
-    try:
-        found = lanes.infer(backbone, bank, rows)
-    finally:
-        lanes.close()
+    found = Lanes(cores).infer(backbone, bank, rows)
     expected = infer(backbone, bank, rows)
     assert all(drift(a, b) < 1e-5 for a, b in zip(found, expected, strict=True))
 
