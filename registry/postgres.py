@@ -12,6 +12,9 @@ from sqlalchemy.engine import URL, Engine
 from .database import Database
 
 CONNECT_TIMEOUT_S = 10
+SILENCE_S = 30
+"""After so long without a sign of the database's machine a connection is given up; TCP by itself waits for hours."""
+_PROBES = 4
 LOCK_TIMEOUT_S = 30
 _CONNECTIONS = 40  # as many as a server has worker threads
 _MIGRATION_LOCK = 7_065_137_046_117_001  # any number that nothing else in the database takes
@@ -26,6 +29,10 @@ def open_server(url: URL) -> Database:
         pool_pre_ping=True,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_S,
+            "keepalives_idle": SILENCE_S // 3,
+            "keepalives_interval": SILENCE_S * 2 // 3 // _PROBES,
+            "keepalives_count": _PROBES,
+            "tcp_user_timeout": SILENCE_S * 1_000,
             "options": f"-c lock_timeout={LOCK_TIMEOUT_S}s -c timezone=UTC",
         },
     )

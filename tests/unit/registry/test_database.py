@@ -1,21 +1,26 @@
 """Opening, migrating, sessions: what the database promises to everything above it."""
 
+import os
+import socket
+import socketserver
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from alembic import command
 from sqlalchemy import inspect, select, text
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import IntegrityError, InternalError, StatementError
 
 from benchmarks.servers.postgres import fresh_database
 from registry.database import alembic_config, hold, insert_if_absent, migrate, open_database
 from registry.errors import DatabaseOutdated, DatabaseUnavailable, UnsupportedDatabase, UnsupportedStore
 from registry.models import BackboneRow, DefaultRow, LabelRow, ReplyRow
+from registry.postgres import SILENCE_S
 from registry.registry import Registry, open_registry
 from registry.selection import find_adapter
 from registry.sqlite import open_file
@@ -247,6 +252,59 @@ def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DatabaseUnavailable, match="cannot be used") as caught:
         open_registry(tmp_path, database_url=f"postgresql://somebody:secret@/glossa?host={tmp_path}")
     assert "secret" not in str(caught.value)
+
+
+@contextmanager
+def over_tcp(url: URL) -> Iterator[URL]:
+    """The same server, which listens on a local socket alone, behind a port on loopback."""
+    path = f"{url.query['host']}/.s.PGSQL.5432"
+
+    class Relay(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.socket(socket.AF_UNIX) as server:
+                server.connect(path)
+                back = threading.Thread(target=self.forward, args=(server, self.request))
+                back.start()
+                self.forward(self.request, server)
+                back.join()
+
+        @staticmethod
+        def forward(source: socket.socket, target: socket.socket) -> None:
+            with suppress(OSError):
+                while piece := source.recv(1 << 16):
+                    target.sendall(piece)
+                target.shutdown(socket.SHUT_WR)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Relay) as relay:
+        thread = threading.Thread(target=relay.serve_forever)
+        thread.start()
+        try:
+            yield url.set(host="127.0.0.1", port=relay.server_address[1], query={})
+        finally:
+            relay.shutdown()
+            thread.join()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux tells these")
+def test_a_connection_to_a_machine_that_is_gone_is_given_up_within_half_a_minute(postgres_url: str) -> None:
+    with over_tcp(make_url(postgres_url)) as url:
+        database = open_database(url.render_as_string(hide_password=False))
+        with database.reading() as session:
+            libpq = session.connection().connection.dbapi_connection.pgconn  # type: ignore[union-attr]
+            with socket.socket(fileno=os.dup(libpq.socket)) as connection:
+                assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                idle_s, interval_s, count, unanswered_ms = (
+                    connection.getsockopt(socket.IPPROTO_TCP, option)
+                    for option in (
+                        socket.TCP_KEEPIDLE,
+                        socket.TCP_KEEPINTVL,
+                        socket.TCP_KEEPCNT,
+                        socket.TCP_USER_TIMEOUT,
+                    )
+                )
+        database.close()
+    assert idle_s + interval_s * count <= SILENCE_S
+    assert unanswered_ms == SILENCE_S * 1_000
 
 
 def test_lineage_of_versions_from_before_it_was_kept(empty_registry: Registry) -> None:
