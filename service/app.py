@@ -22,8 +22,9 @@ from .access import controlled
 from .barrier import Barrier
 from .bodies import BodyGuard
 from .description import describing
+from .device_thread import EngineLimits
 from .downloads import Downloads
-from .engine import Engine, Limits
+from .engine import Engine
 from .errors import InternalError, InvalidRequest, MethodNotAllowed, UnknownRoute
 from .housekeeping import kept_tidy
 from .intake import Intake
@@ -178,7 +179,7 @@ def _engine(settings: Settings, registry: Registry, metrics: Metrics) -> Engine:
     return Engine(
         open_model=lambda: _opened(settings, metrics),
         open_residency=open_residency,
-        limits=Limits(
+        limits=EngineLimits(
             queue_tokens=settings.queue_tokens,
             queue_s=settings.queue_s,
             batch_tokens=settings.batch_tokens,

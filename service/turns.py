@@ -58,8 +58,8 @@ Inbox = queue.SimpleQueue[Message]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """What a turn has to tell: the outcome of each request that ended, and what was computed how fast."""
+class TurnOutcomes:
+    """The outcome of each request that a turn ended, and what it computed how fast."""
 
     outcomes: Sequence[tuple[Work, Done | GlossaError]]
     cost: float = 0.0
@@ -76,15 +76,15 @@ class Turns:
         inbox: Inbox,
         *,
         costs: Costs,
-        tell: Callable[[Told], None],
+        hand_over: Callable[[TurnOutcomes], None],
         metrics: Metrics,
     ) -> None:
-        """`tell` hands outcomes to those who wait for them."""
+        """`hand_over` takes outcomes to those who wait for them."""
         self._forwards = forwards
         self._adapters = adapters
         self._inbox = inbox
         self._costs = costs
-        self._tell = tell
+        self._hand_over = hand_over
         self._metrics = metrics
         self._works: dict[int, Work] = {}
         self._line = Line(credit=CREDIT_S / costs.seconds_per_token)
@@ -188,10 +188,10 @@ class Turns:
             self._line.discard(work.waiting)
 
     def _flush(self, cost: float = 0.0, seconds: float = 0.0) -> None:
-        """Tell all outcomes at once: each time the event loop is woken costs it and this thread some time."""
+        """Hand all outcomes over at once: each time the event loop is woken costs it and this thread some time."""
         if self._outcomes or cost:
-            told, self._outcomes = self._outcomes, []
-            self._tell(Told(outcomes=told, cost=cost, seconds=seconds))
+            outcomes, self._outcomes = self._outcomes, []
+            self._hand_over(TurnOutcomes(outcomes=outcomes, cost=cost, seconds=seconds))
 
     def end(self, reason: GlossaError) -> None:
         """Tell everybody who is still here. The inbox is closed by then."""

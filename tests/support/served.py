@@ -21,7 +21,8 @@ from registry.references import AdapterRef
 from registry.registry import Registry, open_registry
 from registry.values import Version
 from service.app import create_app
-from service.engine import Engine, Limits
+from service.device_thread import EngineLimits
+from service.engine import Engine
 from service.metrics import Metrics
 from service.model import Model, open_model
 from service.readout import AllLogits, Candidates
@@ -221,7 +222,7 @@ async def running_engine(
             return Residency(model=model, read=loads, limits=memory, wake=wake, metrics=metrics)
 
         engine = Engine(
-            open_model=opened, open_residency=open_residency, limits=Limits(**(chosen | limits)), metrics=metrics
+            open_model=opened, open_residency=open_residency, limits=EngineLimits(**(chosen | limits)), metrics=metrics
         )
         await engine.start()
         forward.is_watched = True

@@ -15,7 +15,8 @@ from starlette.requests import ClientDisconnect
 from madx.errors import GlossaError
 from registry.values import Version
 from service import forwards
-from service.engine import Engine, Limits
+from service.device_thread import EngineLimits
+from service.engine import Engine
 from service.errors import (
     AdapterLoadFailed,
     BodyTooLarge,
@@ -606,7 +607,7 @@ def test_a_start_that_is_given_up_ends_the_thread_without_an_error(home: Home) -
         raise AssertionError(f"nobody asked for {version.reference}")
 
     async def main() -> None:
-        limits = Limits(
+        limits = EngineLimits(
             queue_tokens=64, queue_s=PATIENCE_S, batch_tokens=64, batch_s=PATIENCE_S, stuck_after_s=PATIENCE_S
         )
         engine = Engine(open_model=opened, open_residency=open_residency, limits=limits, metrics=Metrics())
