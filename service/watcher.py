@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from madx.errors import GlossaError
 from registry import catalog
 from registry.registry import Registry
 from registry.values import Event
@@ -68,7 +67,7 @@ class Watcher:
         try:
             with self._looking:
                 self._catch_up()
-        except GlossaError as error:
+        except Exception as error:  # noqa: BLE001 - must fail no write, nor end the thread that looks again
             if not self._failing:
                 _log.warning("changes in the registry are not seen at present: %s", where(error))
             self._failing = True

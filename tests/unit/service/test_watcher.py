@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 
 import pytest
+from sqlalchemy.exc import ProgrammingError
 
 from registry import aliases
 from registry.errors import DatabaseUnavailable
@@ -98,7 +99,12 @@ def test_a_listener_that_fails_costs_neither_the_write_nor_the_others(own_home: 
         assert heard.subjects == ["sw@production"]
 
 
-def test_a_database_that_is_away_is_looked_at_again(own_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "failure", [DatabaseUnavailable("away"), ProgrammingError("SELECT", {}, Exception("no such table: events"))]
+)
+def test_a_database_that_is_away_is_looked_at_again(
+    own_home: Home, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
     from registry import catalog
 
     with own_home.registry() as registry:
@@ -107,7 +113,7 @@ def test_a_database_that_is_away_is_looked_at_again(own_home: Home, monkeypatch:
         real = catalog.events_after
 
         def away(*_given: object, **_named: object) -> tuple[Event, ...]:
-            raise DatabaseUnavailable("away")
+            raise failure
 
         with watcher.watching():
             monkeypatch.setattr(catalog, "events_after", away)
@@ -119,4 +125,29 @@ def test_a_database_that_is_away_is_looked_at_again(own_home: Home, monkeypatch:
             before_s = time.monotonic()
             watcher.look()
             assert watcher.age_s <= time.monotonic() - before_s
+        assert heard.subjects == ["sw@production"]
+
+
+def test_the_thread_that_looks_outlives_an_error_of_any_kind(own_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    from registry import catalog
+
+    with own_home.registry() as registry:
+        watcher, heard, failed = Watcher(registry, interval_s=0.01), Heard(), threading.Event()
+        watcher.subscribe(heard)
+        real = catalog.events_after
+
+        def broken(*_given: object, **_named: object) -> tuple[Event, ...]:
+            failed.set()
+            raise ValueError("nobody expects this one")
+
+        with watcher.watching():
+            monkeypatch.setattr(catalog, "events_after", broken)
+            assert failed.wait(PATIENCE_S)
+            monkeypatch.setattr(catalog, "events_after", real)
+            other = open_registry(own_home.folder)
+            try:
+                aliases.move_alias(other, "sw", "production", 1)
+            finally:
+                other.close()
+            assert heard.told.wait(PATIENCE_S)
         assert heard.subjects == ["sw@production"]
