@@ -43,7 +43,7 @@ class RowLayout:
 
 def lay_out(lengths: Sequence[int], device: torch.device, *, bucketed: bool = True) -> RowLayout:
     """Rows of `lengths` tokens, one after the other. Without buckets only the variable-length kernel can attend."""
-    bounds = [0, *accumulate(lengths)]
+    bounds = bounds_of(lengths)
     longest = max(lengths)
     buckets: list[Bucket] = []
     if bucketed and min(lengths) < longest:
@@ -57,6 +57,11 @@ def lay_out(lengths: Sequence[int], device: torch.device, *, bucketed: bool = Tr
         cumulative=torch.tensor(bounds, dtype=torch.int32, device=device),
         buckets=tuple(_moved(bucket, device) for bucket in buckets),
     )
+
+
+def bounds_of(lengths: Sequence[int]) -> list[int]:
+    """Of B rows one after the other: where they begin, and where the last one ends."""
+    return [0, *accumulate(lengths)]
 
 
 def _bucket(starts: Sequence[int], lengths: Sequence[int]) -> Bucket:

@@ -34,16 +34,24 @@ def pack(
     rows: Sequence[Sequence[int]], plan: Plan, config: BackboneConfig, device: torch.device, *, bucketed: bool = True
 ) -> Packed:
     """Token ids of the given rows -> the packed batch, in the plan's order. `bucketed` as `lay_out` has it."""
-    flat = [token for row in plan.order for token in rows[row]]
-    lengths = torch.tensor(plan.lengths)
-    starts = torch.tensor(plan.starts)
-    positions = torch.arange(len(flat)) - starts.repeat_interleave(lengths) + config.position_offset
+    ids, positions = ids_and_positions(rows, plan, config)
     return Packed(
-        input_ids=torch.tensor(flat).to(device),
+        input_ids=ids.to(device),
         position_ids=positions.to(device),
         layout=lay_out(plan.lengths, device, bucketed=bucketed),
         plan=plan,
     )
+
+
+def ids_and_positions(
+    rows: Sequence[Sequence[int]], plan: Plan, config: BackboneConfig
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of the given rows' tokens, in the plan's order: each (T,), on the host."""
+    flat = [token for row in plan.order for token in rows[row]]
+    lengths = torch.tensor(plan.lengths)
+    starts = torch.tensor(plan.starts)
+    positions = torch.arange(len(flat)) - starts.repeat_interleave(lengths) + config.position_offset
+    return torch.tensor(flat), positions
 
 
 def pack_equal(ids: torch.Tensor, stack: RowStack, config: BackboneConfig) -> Packed:

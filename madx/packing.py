@@ -6,12 +6,11 @@ a batch that goes segment by segment.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import torch
 
-from .attention import RowLayout, lay_out
-from .backbone import Backbone, Packed
+from .attention import RowLayout, bounds_of, lay_out
+from .backbone import Backbone, Packed, ids_and_positions
 from .grouped import Grouping, open_group
 from .grouping import GroupingDraft, draft_grouping
 from .plan import Plan
@@ -44,11 +43,11 @@ def draft_batch(
     config = backbone.config
     grouping = draft_grouping(plan, slabs, config.num_layers, fixed=extent is not None)
     extent = extent or Extent(rows=len(plan.lengths), longest=max(plan.lengths))
-    starts, lengths = torch.tensor(plan.starts), torch.tensor(plan.lengths)
-    bounds = [0, *accumulate(plan.lengths)]
+    ids, positions = ids_and_positions(rows, plan, config)
+    bounds = bounds_of(plan.lengths)
     numbers = {
-        "input_ids": torch.tensor([token for row in plan.order for token in rows[row]]),
-        "position_ids": torch.arange(bounds[-1]) - starts.repeat_interleave(lengths) + config.position_offset,
+        "input_ids": ids,
+        "position_ids": positions,
         "cumulative": torch.tensor(bounds + bounds[-1:] * (extent.rows - len(plan.lengths))),
         **grouping.numbers,
     }
