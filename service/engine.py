@@ -152,6 +152,7 @@ class Engine:
         """Its adapters' loads begin here, while the device may be busy."""
         assert self._loop is not None
         versions = {version.manifest_digest: version for row in rows for version in row.versions}
+        self.residency.check(versions.values())
         number, accepted_s = next(self._numbers), time.monotonic()
         return Work(
             number=number,

@@ -1,7 +1,7 @@
 """All tiers of adapters' weights as one thing: device <- host memory <- cache on disk <- blob store."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -10,6 +10,7 @@ from madx.checkpoint import from_safetensors
 from registry.registry import Registry
 from registry.values import Version
 
+from ..errors import AdapterLoadFailed
 from ..metrics import Metrics
 from ..model import Model
 from ..settings import Settings
@@ -67,6 +68,20 @@ class Residency:
             timeout_s=limits.load_timeout_s,
             metrics=metrics,
         )
+
+    def check(self, versions: Collection[Version]) -> None:
+        """Raises `AdapterLoadFailed` where one request asks for more than twice what the device has room for.
+
+        It holds all its adapters until its last row is done: the limit would give way to one after the other, and every
+        other load would wait behind them.
+        """
+        size_bytes = sum(version.size_bytes for version in versions)
+        if size_bytes > 2 * self.device.limit_bytes:
+            raise AdapterLoadFailed(
+                f"the request names {len(versions)} adapters with {size_bytes} bytes, more than twice the "
+                f"{self.device.limit_bytes} that this server has for adapters; send fewer languages at once, or raise "
+                "GLOSSA_ADAPTER_BYTES"
+            )
 
     def want(self, version: Version) -> "Future[Lease]":
         """Its lease, now or soon; as long as somebody holds it, it stays. Raises `AdapterLoadFailed` alone."""

@@ -87,6 +87,17 @@ def test_one_request_that_needs_more_than_fits_is_still_answered(home: Home) -> 
     run(home, check, adapter_bytes=12_000)
 
 
+def test_one_request_that_needs_far_more_than_fits_is_refused_before_anything_is_loaded(home: Home) -> None:
+    async def check(rig: Rig) -> None:
+        with pytest.raises(AdapterLoadFailed, match="names 2 adapters"):
+            rig.submit(rig.fill(TEXT, "en"), rig.fill(TEXT, "sw"))
+        assert rig.loads.references == []
+        assert rig.metrics.value("glossa_queue_requests") == 0
+        await ranked(rig, rig.fill(TEXT, "sw"))
+
+    run(home, check, adapter_bytes=10_700)
+
+
 def test_a_store_that_hangs_is_given_up_and_not_asked_again_at_once(home: Home) -> None:
     async def check(rig: Rig) -> None:
         rig.loads.held.add("sw@1")
