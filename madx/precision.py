@@ -1,7 +1,7 @@
 """In which numbers a served backbone and its adapters run, and which of them this processor has.
 
 A training run and every oracle are float32. A server chooses by `GLOSSA_DTYPE`: halves where the hardware multiplies
-them, or int8 weights on a CPU. docs/serving.md has the drift and the speed of each.
+them, or int8 weights on a CPU. docs/benchmarks/serving.md has drift and speed.
 """
 
 from dataclasses import dataclass

@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
         default="auto",
         description="of weights and arithmetic; auto is bfloat16 where the device multiplies it, else float32; "
-        "int8 is for CPUs",
+        "int8 is for CPUs with AVX512-VNNI",
     )
     keys: Literal["auto", "required", "loopback", "off"] = Field(
         default="auto",
