@@ -1,11 +1,10 @@
 """What the device thread runs: backbone, bank, and the rows of a batch -> their answers."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from madx.backbone import Backbone
 from madx.bank import Bank
 from madx.errors import InvalidConfig
 from madx.forward import Row, infer
@@ -23,17 +22,26 @@ from .readout import RowAnswer, read_rows
 from .settings import Settings
 from .work import AskedRow
 
+_RECORDED_AFTER = 4
+"""Batches of one shape: to record one holds others up, so it has to come again and again."""
+
 Infer = Callable[[Sequence[Row]], list[torch.Tensor]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A loaded backbone, the bank beside it, and the forward over both."""
+    """A loaded backbone, the bank beside it, and the forward over both.
+
+    `infer` cuts a batch into `lanes` parts where it can, and runs a batch of a new shape as it will from then on once
+    it has run it `warm_ups` times.
+    """
 
     loaded: LoadedBackbone
     bank: Bank
     precision: Precision
     infer: Infer
+    lanes: int = 1
+    warm_ups: int = 0
 
 
 def open_model(settings: Settings) -> Model:
@@ -51,20 +59,34 @@ def assemble(loaded: LoadedBackbone, precision: Precision) -> Model:
     backbone = loaded.backbone
     pack(backbone, precision.weights)
     bank = Bank(loaded.config, device=backbone.device, precision=precision)
-    return Model(loaded=loaded, bank=bank, precision=precision, infer=_forward(backbone, bank))
+    return _sped_up(
+        Model(
+            loaded=loaded,
+            bank=bank,
+            precision=precision,
+            infer=lambda rows: infer(backbone, bank, rows),
+            warm_ups=1,
+        )
+    )
 
 
-def _forward(backbone: Backbone, bank: Bank) -> Infer:
+def _sped_up(model: Model) -> Model:
     """In lanes on the cores of a CPU; by graphs on CUDA, where grouped products and attention can be recorded."""
+    backbone, bank = model.loaded.backbone, model.bank
     if backbone.device.type == "cpu":
-        if torch.get_num_threads() == 1:
-            return lambda rows: infer_rounded(backbone, bank, rows)
-        lanes = Lanes(torch.get_num_threads())
-        return lambda rows: lanes.infer(backbone, bank, rows)
+        cores = torch.get_num_threads()
+        if cores == 1:
+            return replace(model, infer=lambda rows: infer_rounded(backbone, bank, rows), warm_ups=0)
+        lanes = Lanes(cores)
+        return replace(model, infer=lambda rows: lanes.infer(backbone, bank, rows), lanes=cores, warm_ups=0)
     if backbone.device.type == "cuda" and bank.grouped_slabs is not None and backbone.runs_varlen:
-        graphs = Graphs(backbone, bank, capture=CudaCapture(backbone.device))
-        return lambda rows: infer(backbone, bank, rows, encode=graphs.hidden_states)
-    return lambda rows: infer(backbone, bank, rows)
+        graphs = Graphs(backbone, bank, capture=CudaCapture(backbone.device), after=_RECORDED_AFTER)
+        return replace(
+            model,
+            infer=lambda rows: infer(backbone, bank, rows, encode=graphs.hidden_states),
+            warm_ups=_RECORDED_AFTER,
+        )
+    return model
 
 
 def choose_device(name: str) -> torch.device:

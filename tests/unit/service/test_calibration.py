@@ -1,36 +1,47 @@
 """Timed forwards -> costs: right where they are clean, within bounds whatever they are."""
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.calibration import Timings, attention_of, fit, measure
+from madx.forward import Row
+from madx.lanes import split_rows
+from service.calibration import Timings, attention_of, fit, measure, timed
 from service.model import open_model
 from tests.support.served import Home
 
 SECONDS = st.floats(1e-6, 100.0)
 
 
-def made(*, fixed_s: float, token_s: float, language: float, task: float, masked: float) -> Timings:
-    """What a machine with exactly these costs would take: 4 rows of 8 or of 40 tokens, 8 masks in each row."""
+def made(*, fixed_s: float, token_s: float, attention: float, language: float, task: float, masked: float) -> Timings:
+    """What a machine with exactly these costs would take: 8 rows of 4 or of 100 tokens, 4 masks in each row."""
 
     def seconds(tokens: int, languages: int, tasks: int, masks: int) -> float:
-        return fixed_s + token_s * (tokens + languages * language + tasks * task + masks * masked)
+        computed = 8 * (tokens + attention * tokens * tokens)
+        return fixed_s + token_s * (computed + languages * language + tasks * task + masks * masked)
 
     return Timings(
-        short_s=seconds(32, 1, 1, 0),
-        long_s=seconds(160, 1, 1, 0),
-        languages_s=seconds(32, 2, 1, 0),
-        tasks_s=seconds(32, 1, 2, 0),
-        masked_s=seconds(32, 1, 1, 32),
+        rows=8,
+        long=100,
+        adapters=5,
+        short_s=seconds(4, 1, 1, 0),
+        long_s=seconds(100, 1, 1, 0),
+        languages_s=seconds(4, 5, 1, 0),
+        tasks_s=seconds(4, 1, 5, 0),
+        masked_s=seconds(4, 1, 1, 32),
     )
 
 
 def test_clean_timings_give_their_costs_back(home: Home) -> None:
-    timings = made(fixed_s=0.02, token_s=1e-3, language=3.0, task=1.0, masked=2.25)
+    timings = made(
+        fixed_s=0.02, token_s=1e-3, attention=attention_of(home.loaded.config), language=3.0, task=1.0, masked=2.25
+    )
     costs = fit(timings, home.loaded.config)
     assert costs.seconds_per_token == pytest.approx(1e-3)
     assert costs.fixed_s == pytest.approx(0.02)
@@ -38,7 +49,9 @@ def test_clean_timings_give_their_costs_back(home: Home) -> None:
 
 
 def test_a_backbone_without_a_masked_lm_head_has_no_cost_for_it(home: Home) -> None:
-    timings = Timings(short_s=1.0, long_s=5.0, languages_s=1.0, tasks_s=1.0, masked_s=None)
+    timings = Timings(
+        rows=8, long=100, adapters=5, short_s=1.0, long_s=5.0, languages_s=1.0, tasks_s=1.0, masked_s=None
+    )
     assert fit(timings, home.loaded.config).masked == 0.0
 
 
@@ -46,10 +59,20 @@ def test_a_backbone_without_a_masked_lm_head_has_no_cost_for_it(home: Home) -> N
 def test_no_noise_gives_costs_that_make_no_sense(
     home: Home, short_s: float, long_s: float, languages_s: float, tasks_s: float, masked_s: float | None
 ) -> None:
-    timings = Timings(short_s=short_s, long_s=long_s, languages_s=languages_s, tasks_s=tasks_s, masked_s=masked_s)
+    timings = Timings(
+        rows=8,
+        long=100,
+        adapters=5,
+        short_s=short_s,
+        long_s=long_s,
+        languages_s=languages_s,
+        tasks_s=tasks_s,
+        masked_s=masked_s,
+    )
     costs = fit(timings, home.loaded.config)
-    assert long_s / 160 / 4 <= costs.seconds_per_token * (1 + 1e-9)
-    assert costs.seconds_per_token <= long_s / 128
+    short, long = 8 * costs.of_row(4, 0), 8 * costs.of_row(100, 0)
+    assert long_s / long / 4 <= costs.seconds_per_token * (1 + 1e-9)
+    assert costs.seconds_per_token <= max(long_s / (long - short), 1e-9) * (1 + 1e-9)
     assert 0.0 <= costs.fixed_s <= short_s
     assert all(0.0 <= cost <= 2_048 for cost in (costs.language, costs.task, costs.masked))
 
@@ -67,3 +90,58 @@ def test_measuring_leaves_the_bank_as_it_was(home: Home) -> None:
     costs = fit(timings, model.loaded.config)
     assert math.isfinite(costs.seconds_per_token)
     assert timings.masked_s is not None
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 3, 8, 16])
+def test_in_every_lane_there_are_as_many_adapters_more_as_in_the_others(home: Home, lanes: int) -> None:
+    """A lane that has one alone shows nothing of what several cost."""
+    model = open_model(home.settings())
+    batches: list[list[Row]] = []
+
+    def seen(rows: Sequence[Row]) -> list[torch.Tensor]:
+        batches.append(list(rows))
+        return model.infer(rows)
+
+    timings = measure(replace(model, infer=seen, lanes=lanes))
+    in_lanes = set()
+    for batch in batches:
+        parts = [[batch[index].stack for index in part] for part in split_rows(batch, lanes)]
+        assert len(parts) == lanes
+        kinds = [(len({stack.language for stack in part}), len({stack.task for stack in part})) for part in parts]
+        assert len(set(kinds)) == 1
+        in_lanes.add(kinds[0])
+        assert len({row.stack.language for row in batch}) in (1, timings.adapters)
+        assert len({row.stack.task for row in batch}) in (1, timings.adapters)
+    (more,) = {most for most in (languages for languages, _ in in_lanes) if most > 1}
+    assert in_lanes == {(1, 1), (more, 1), (1, more)}
+    assert timings.adapters == lanes * (more - 1) + 1
+
+
+def test_what_is_timed_has_been_recorded_by_then() -> None:
+    """Two trials of one shape, recorded when it comes for the fourth time, and one of another."""
+    now_s = 0.0
+    seen: Counter[str] = Counter()
+
+    def trial(shape: str, replayed_s: float) -> None:
+        nonlocal now_s
+        seen[shape] += 1
+        now_s += 0.1 if seen[shape] < 4 else 5.0 if seen[shape] == 4 else replayed_s
+
+    trials = {
+        "one": lambda: trial("small", 0.2),
+        "other": lambda: trial("small", 0.3),
+        "large": lambda: trial("large", 0.4),
+    }
+    found = timed(trials, warm_ups=4, clock=lambda: now_s)
+    assert found == pytest.approx({"one": 0.2, "other": 0.3, "large": 0.4})
+
+
+def test_what_else_the_machine_does_costs_nothing() -> None:
+    now_s = 0.0
+    took_s = iter([9.0, 0.3, 0.2] + [0.5] * 10)
+
+    def trial() -> None:
+        nonlocal now_s
+        now_s += next(took_s)
+
+    assert timed({"one": trial}, warm_ups=1, clock=lambda: now_s)["one"] == pytest.approx(0.2)

@@ -26,5 +26,16 @@ def test_rows_read_together_are_rows_read_alone(readouts: Sequence[Readout]) -> 
         if isinstance(alone, Ranked):
             assert found == alone
         else:
+            assert found is not None
             assert not isinstance(found, Ranked)
             assert np.array_equal(found, alone)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), float("-inf")])
+def test_a_row_with_a_number_that_is_not_finite_has_no_answer_and_the_others_have_theirs(wrong: float) -> None:
+    logits = [torch.zeros(2, 3) for _ in range(5)]
+    logits[1][1, 2] = logits[3][0, 0] = wrong
+    readouts: list[Readout] = [AllLogits(), AllLogits(), Candidates(top_k=3), Candidates(top_k=3), AllLogits()]
+    has_answer = [answer is not None for answer in read_rows(logits, readouts)]
+    # A class of no probability at all is a number, as far as candidates go.
+    assert has_answer == [True, False, True, wrong == float("-inf"), True]
