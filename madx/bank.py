@@ -63,6 +63,10 @@ class Bank:
         return len(self._residents)
 
     @property
+    def device(self) -> torch.device:
+        return self._device
+
+    @property
     def slabs(self) -> Slabs | None:
         return self._slabs
 

@@ -26,13 +26,13 @@ def acting(bank: Bank, slot: Slot) -> torch.Tensor:
     """What the adapter's first bottleneck makes of fixed rows."""
     bottleneck = bank[slot].at(0, "output")
     assert isinstance(bottleneck, Bottleneck)
-    rows: torch.Tensor = bottleneck(torch.linspace(-1, 1, 3 * CONFIG.hidden_size).view(3, -1))
+    rows: torch.Tensor = bottleneck(torch.linspace(-1, 1, 3 * CONFIG.hidden_size, device=bank.device).view(3, -1))
     return rows
 
 
 @pytest.mark.parametrize("stacked", [True, False], ids=["slabs", "packed"])
-def test_slots_are_kept_through_growth_removal_and_reuse(stacked: bool) -> None:
-    bank = Bank(CONFIG, stacked=stacked)
+def test_slots_are_kept_through_growth_removal_and_reuse(device: torch.device, stacked: bool) -> None:
+    bank = Bank(CONFIG, device=device, stacked=stacked)
     adapters = [make_adapter(CONFIG, language_config(), seed=i) for i in range(9)]
     slots = [bank.add(bank.stage(adapter)) for adapter in adapters]
     assert IDENTITY not in slots
@@ -42,7 +42,7 @@ def test_slots_are_kept_through_growth_removal_and_reuse(stacked: bool) -> None:
         bottleneck = adapter.at(0, "output")
         assert bottleneck is not None
         expected = bottleneck(torch.linspace(-1, 1, 3 * CONFIG.hidden_size).view(3, -1))
-        assert torch.allclose(found, expected, atol=1e-6)
+        assert torch.allclose(found.cpu(), expected, atol=1e-6)
     size = bank.size_bytes
     bank.remove(slots[4])
     assert bank.size_bytes == size * 8 // 9
@@ -55,8 +55,8 @@ def test_slots_are_kept_through_growth_removal_and_reuse(stacked: bool) -> None:
     assert all(torch.equal(acting(bank, slots[index]), before[index]) for index in others)
 
 
-def test_a_slab_reuses_places_and_holds_one_configuration() -> None:
-    bank = Bank(CONFIG, stacked=True)
+def test_a_slab_reuses_places_and_holds_one_configuration(device: torch.device) -> None:
+    bank = Bank(CONFIG, device=device, stacked=True)
     slots = [put(bank, language_config(), seed) for seed in range(5)]
     task = put(bank, task_config(reduction=4), 9)
     assert bank.slabs is not None
@@ -70,9 +70,9 @@ def test_a_slab_reuses_places_and_holds_one_configuration() -> None:
     assert (slab.config, place) == (task_config(reduction=4), 0)
 
 
-def test_slabs_hold_no_more_than_has_been_counted() -> None:
+def test_slabs_hold_no_more_than_has_been_counted(device: torch.device) -> None:
     """Under any limit, that is: whatever comes, goes, and of how many configurations it is."""
-    bank = Bank(CONFIG, stacked=True)
+    bank = Bank(CONFIG, device=device, stacked=True)
     assert bank.slabs is not None
     choose = random.Random(4)
     configs = [language_config(), *[AdapterConfig(reduction=2 + reduction / 4) for reduction in range(30)]]
@@ -92,8 +92,8 @@ def test_slabs_hold_no_more_than_has_been_counted() -> None:
         assert torch.equal(acting(bank, slot), before)
 
 
-def test_what_has_left_is_given_back_before_others_take_more() -> None:
-    bank = Bank(CONFIG, stacked=True)
+def test_what_has_left_is_given_back_before_others_take_more(device: torch.device) -> None:
+    bank = Bank(CONFIG, device=device, stacked=True)
     slots = [put(bank, language_config(), seed) for seed in range(9)]
     before = acting(bank, slots[8])
     assert bank.slabs is not None
@@ -106,8 +106,10 @@ def test_what_has_left_is_given_back_before_others_take_more() -> None:
 
 
 @pytest.mark.parametrize("sound", [0, 1, 7, 11])
-def test_a_device_that_runs_out_of_memory_leaves_a_slab_as_it_was(sound: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    bank = Bank(CONFIG, stacked=True)
+def test_a_device_that_runs_out_of_memory_leaves_a_slab_as_it_was(
+    device: torch.device, sound: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank = Bank(CONFIG, device=device, stacked=True)
     slots = [put(bank, language_config(), seed) for seed in range(3)]
     before = [acting(bank, slot) for slot in slots]
     staged = bank.stage(make_adapter(CONFIG, language_config(), seed=3))
@@ -128,6 +130,8 @@ def test_a_device_that_runs_out_of_memory_leaves_a_slab_as_it_was(sound: int, mo
             bank.add(staged)
     assert (len(bank), taken) == (3, sound + 1)
     assert bank.slabs.generation > generation  # a part has moved
+    (slab,) = bank.slabs
+    assert {len(stacked.up) for stacked in slab.bottlenecks.values()} == {slab.capacity} == {3}
     reused = bank.add(staged)
     for slot, expected in zip(slots, before, strict=True):
         assert torch.equal(acting(bank, slot), expected)
@@ -140,8 +144,8 @@ def test_a_device_that_runs_out_of_memory_leaves_a_slab_as_it_was(sound: int, mo
 
 
 @pytest.mark.parametrize("stacked", [True, False], ids=["slabs", "packed"])
-def test_an_adapter_that_the_bank_cannot_take_leaves_it_as_it_was(stacked: bool) -> None:
-    bank = Bank(CONFIG, stacked=stacked)
+def test_an_adapter_that_the_bank_cannot_take_leaves_it_as_it_was(device: torch.device, stacked: bool) -> None:
+    bank = Bank(CONFIG, device=device, stacked=stacked)
     foreign = make_adapter(replace(CONFIG, hidden_size=16), language_config(), seed=1)
     with pytest.raises(RuntimeError):
         bank.stage(foreign)
@@ -150,9 +154,9 @@ def test_an_adapter_that_the_bank_cannot_take_leaves_it_as_it_was(stacked: bool)
 
 
 @pytest.mark.parametrize("stacked", [True, False], ids=["slabs", "packed"])
-def test_the_bank_owns_its_copy(stacked: bool) -> None:
+def test_the_bank_owns_its_copy(device: torch.device, stacked: bool) -> None:
     adapter = make_adapter(CONFIG, language_config(), seed=1)
-    bank = Bank(CONFIG, stacked=stacked)
+    bank = Bank(CONFIG, device=device, stacked=stacked)
     slot = bank.add(bank.stage(adapter))
     before = acting(bank, slot)
     for tensor in adapter.state_dict().values():

@@ -27,8 +27,8 @@ def close(found: torch.Tensor, expected: torch.Tensor) -> bool:
 
 
 @pytest.fixture
-def backbone() -> Backbone:
-    return make_network()
+def backbone(device: torch.device) -> Backbone:
+    return make_network().to(device)
 
 
 def count(config: AdapterConfig) -> int:
@@ -54,13 +54,14 @@ def test_shapes_are_those_of_the_module() -> None:
 
 @pytest.mark.parametrize("form", ["adapterhub", "paper"])
 @pytest.mark.parametrize("language_acts", [True, False])
-def test_adapt_follows_the_equations(form: str, language_acts: bool) -> None:
+def test_adapt_follows_the_equations(device: torch.device, form: str, language_acts: bool) -> None:
     torch.manual_seed(0)
-    f, a = torch.randn(5, 32), torch.randn(5, 32)
-    norm = torch.nn.LayerNorm(32)
+    f, a = torch.randn(5, 32).to(device), torch.randn(5, 32).to(device)
+    norm = torch.nn.LayerNorm(32, device=device)
     torch.nn.init.normal_(norm.weight)
-    language = make_adapter(CONFIG, language_config(leave_out=() if language_acts else (1,)), seed=1)
+    language = make_adapter(CONFIG, language_config(leave_out=() if language_acts else (1,)), seed=1).to(device)
     task = make_adapter(CONFIG, task_config(reduction=4, form="paper" if form == "paper" else "adapterhub"), seed=2)
+    task.to(device)
     plan = plan_rows([5], [RowStack(language=Slot(1), task=Slot(2))])
     out = adapt(f, a, norm, plan=plan, adapters={Slot(1): language, Slot(2): task}, layer=1, site="output")
 
@@ -90,7 +91,7 @@ def test_the_inverse_inverts() -> None:
 
 
 def test_a_mixed_batch_equals_each_row_alone(backbone: Backbone) -> None:
-    bank = Bank(CONFIG)
+    bank = Bank(CONFIG, device=backbone.device)
     languages = [
         bank.add(
             bank.stage(
@@ -122,8 +123,8 @@ def test_a_mixed_batch_equals_each_row_alone(backbone: Backbone) -> None:
 
 
 def test_leaving_layers_out_at_request_time_is_leaving_them_out_of_the_adapter(backbone: Backbone) -> None:
-    whole = make_adapter(CONFIG, language_config(), seed=6)
-    cut = Adapter(language_config(leave_out=(2,)), None, CONFIG)
+    whole = make_adapter(CONFIG, language_config(), seed=6).to(backbone.device)
+    cut = Adapter(language_config(leave_out=(2,)), None, CONFIG).to(backbone.device)
     cut.load_state_dict({name: t for name, t in whole.state_dict().items() if not name.startswith("layers.2.")})
     rows = [[5, 6, 7, 8]]
     stacks = [RowStack(language=Slot(1), leave_out=(2,))], [RowStack(language=Slot(1))]
@@ -135,7 +136,7 @@ def test_leaving_layers_out_at_request_time_is_leaving_them_out_of_the_adapter(b
 
 
 def test_one_forward_trains_the_adapter_and_only_the_adapter(backbone: Backbone) -> None:
-    language = make_adapter(CONFIG, language_config(), seed=7).requires_grad_(True)
+    language = make_adapter(CONFIG, language_config(), seed=7).to(backbone.device).requires_grad_(True)
     hidden, _ = hidden_states(backbone, {Slot(1): language}, [[5, 6, 7], [8, 9]], [RowStack(language=Slot(1))] * 2)
     hidden.square().sum().backward()
     gradients = [parameter.grad for parameter in language.parameters()]
