@@ -506,7 +506,7 @@ def test_a_stack_larger_than_the_memory_for_adapters_is_refused(home: Home) -> N
         assert isinstance(await error_of(rig.submit(rig.ner(TEXT, "en"))), AdapterLoadFailed)
         assert len((await rig.answer(rig.ner(TEXT))).answers) == 1
 
-    run(home, check, adapter_bytes=8_000)
+    run(home, check, adapter_bytes=9_200)
 
 
 def test_adapters_that_do_not_fit_together_take_turns(home: Home) -> None:
