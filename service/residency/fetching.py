@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -38,7 +38,7 @@ class Fetch(Generic[_Content]):
 
     read: Callable[[Came], _Content]
     ended: "Callable[[Fetch[_Content], _Content | Exception], None] | None"
-    came_s: float = field(default_factory=time.monotonic)  # wanted, begun, or bytes, whichever was last
+    came_s: float  # when it was wanted, began, or got bytes, whichever was last
     has_bytes: bool = False
     holds_place: bool = False
 
@@ -53,12 +53,14 @@ class Fetches(Generic[_Content]):
         timeout_s: float,
         slow_after_s: float = SLOW_AFTER_S,
         stalled_after_s: float = STALLED_AFTER_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """A read is given up `timeout_s` after its last bytes, one that waits so long after it was wanted."""
         self._at_once = at_once
         self._timeout_s = timeout_s
         self._slow_after_s = slow_after_s
         self._stalled_after_s = stalled_after_s
+        self._clock = clock
         self._changed = threading.Condition()
         self._waiting: deque[Fetch[_Content]] = deque()
         self._running: set[Fetch[_Content]] = set()
@@ -70,7 +72,7 @@ class Fetches(Generic[_Content]):
         self, read: Callable[[Came], _Content], ended: "Callable[[Fetch[_Content], _Content | Exception], None]"
     ) -> None:
         """Now, or when others have ended. Where it is given up, `ended` gets `StoreUnavailable` or `NotBegun`."""
-        fetch = Fetch(read=read, ended=ended)
+        fetch = Fetch(read=read, ended=ended, came_s=self._clock())
         with self._changed:
             if not self._is_closed:
                 self._waiting.append(fetch)
@@ -110,7 +112,7 @@ class Fetches(Generic[_Content]):
             except RuntimeError:  # the system has no thread for this process now; `_watch` tries again
                 self._waiting.appendleft(fetch)
                 return
-            fetch.came_s = time.monotonic()
+            fetch.came_s = self._clock()
             self._take(fetch)
             self._running.add(fetch)
 
@@ -135,7 +137,7 @@ class Fetches(Generic[_Content]):
         with self._changed:
             if fetch.ended is None:
                 raise _NobodyWaits
-            fetch.came_s = time.monotonic()
+            fetch.came_s = self._clock()
             fetch.has_bytes = True
             self._take(fetch)
 
@@ -154,7 +156,7 @@ class Fetches(Generic[_Content]):
 
     def _given_up(self) -> list[Callable[[], None]]:
         """Tells those who wait for what is given up now. Takes the places of those whose bytes do not come."""
-        now_s = time.monotonic()
+        now_s = self._clock()
         given_up: list[Callable[[], None]] = []
         for fetch in self._running:
             silent_s = now_s - fetch.came_s

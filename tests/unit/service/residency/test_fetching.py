@@ -26,6 +26,15 @@ class Ended:
         return self.outcomes[0]
 
 
+class Clock:
+    """Stands still unless a test moves it."""
+
+    now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:
     event = threading.Event()
@@ -115,10 +124,12 @@ def test_a_read_that_hangs_is_given_up_once_and_its_late_end_changes_nothing(gat
 
 
 def test_what_waits_for_a_place_is_given_up_as_not_begun(gate: threading.Event) -> None:
-    fetches: Fetches[str] = Fetches(at_once=1, timeout_s=0.2, slow_after_s=PATIENCE_S)
+    clock = Clock()
+    fetches: Fetches[str] = Fetches(at_once=1, timeout_s=10.0, slow_after_s=PATIENCE_S, clock=clock)
     first, second = Ended(), Ended()
     fetches.start(hanging(gate), first)
     fetches.start(hanging(gate), second)
+    clock.now_s += 11.0
     assert isinstance(first.outcome(), StoreUnavailable)
     assert isinstance(second.outcome(), NotBegun)
     fetches.close()
@@ -168,12 +179,14 @@ class Trickle:
 
 def test_a_thin_line_neither_ends_a_read_nor_takes_its_place() -> None:
     """It takes longer than either limit in all, but bytes keep coming."""
-    fetches: Fetches[str] = Fetches(at_once=1, timeout_s=2.0, slow_after_s=0.5, stalled_after_s=PATIENCE_S)
+    clock = Clock()
+    fetches: Fetches[str] = Fetches(at_once=1, timeout_s=10.0, slow_after_s=1.0, stalled_after_s=5.0, clock=clock)
     slow, next_ = Trickle(), Ended()
     fetches.start(slow, slow.ended)
-    for _ in range(30):
+    for _ in range(10):
         slow.piece()
-        assert not slow.over.wait(0.1)
+        clock.now_s += 4.0
+        assert not slow.over.wait(0.15)  # the watch looks every 0.1 s
     fetches.start(lambda _: "content", next_)
     assert not next_.outcomes
     slow.piece(last=True)
