@@ -76,11 +76,11 @@ class Forwards:
         try:
             return list(zip(batch, self._forward(batch), strict=True))
         except torch.OutOfMemoryError as cause:
-            error, parts = self._failed(cause), _halves(batch)
+            error, parts = self._failed(cause, batch), _halves(batch)
         except GlossaError as cause:
             error, parts = cause.with_traceback(None), _by_request(batch)  # its frames would hold the adapters' leases
         except Exception as cause:  # noqa: BLE001 - any failure of a forward is answered, and the next one runs
-            error, parts = self._failed(cause), _by_request(batch)
+            error, parts = self._failed(cause, batch), _by_request(batch)
         if len(parts) < 2:
             return [(chosen, error) for chosen in batch]
         return [ran for part in parts for ran in self.run(part)]
@@ -132,8 +132,8 @@ class Forwards:
         for work in {chosen.work for chosen in batch}:
             work.ran(started_s, seconds)
         broken = [chosen for chosen, answer in zip(batch, answers, strict=True) if answer is None]
-        if broken:
-            _log_damage(broken)
+        for work in dict.fromkeys(chosen.work for chosen in broken):
+            _log_damage([chosen for chosen in broken if chosen.work is work])
         return [InternalError(_NOT_FINITE) if answer is None else answer for answer in answers]
 
     def _computed(self, batch: Sequence[Chosen], slots: Mapping[Digest, Slot]) -> list[RowAnswer | None]:
@@ -147,9 +147,9 @@ class Forwards:
         limit = self._costs.paced(self.limits.cost, cost=cost, seconds=seconds, within_s=self._batch_s)
         self.limits = replace(self.limits, cost=limit)
 
-    def _failed(self, cause: Exception) -> InternalError:
+    def _failed(self, cause: Exception, batch: Sequence[Chosen]) -> InternalError:
         self._metrics.batch_failures.inc()
-        _log.error("a forward failed: %s", where(cause))
+        _log.error("a forward failed: %s", where(cause), extra=_said_of(batch))
         return InternalError("the server failed on this request; it may be tried again")
 
     def _fit_into_memory(self, rows: Sequence[Waiting]) -> None:
@@ -176,10 +176,16 @@ class Forwards:
 
 
 def _log_damage(rows: Sequence[Chosen]) -> None:
-    """Whether the backbone is damaged, `pulse` finds out: answers that are not finite do not put it off."""
+    """Rows of one request. Whether the backbone is damaged, `pulse` finds out: such answers do not put it off."""
     versions = [version for chosen in rows for version in chosen.work.rows[chosen.waiting.row].versions]
     through = ", ".join(sorted({version.reference for version in versions})) or "the backbone alone"
-    _log.error("answers of %d texts are not finite; they ran through %s", len(rows), through)
+    _log.error("answers of %d texts are not finite; they ran through %s", len(rows), through, extra=_said_of(rows))
+
+
+def _said_of(rows: Sequence[Chosen]) -> dict[str, dict[str, str]]:
+    """The log's fields of a line about these rows: the request, once they are of one alone."""
+    ids = {chosen.work.request_id for chosen in rows}
+    return {"fields": {"request_id": ids.pop()}} if len(ids) == 1 else {}
 
 
 def _halves(batch: Sequence[Chosen]) -> list[Sequence[Chosen]]:

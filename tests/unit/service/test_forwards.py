@@ -16,8 +16,10 @@ from madx.manifest import from_bytes, to_bytes
 from madx.plan import Slot
 from service import forwards
 from service.errors import InternalError
+from service.logs import REQUEST_ID
 from service.readout import Logits, Ranked
 from tests.support import tiny
+from tests.support.recorded import recorded
 from tests.support.served import PATIENCE_S, Home, Rig, patiently, running_engine
 
 TEXT = "Juma lives in Nairobi"
@@ -94,12 +96,11 @@ def damage(rig: Rig, value: float) -> None:
             weight.fill_(value)
 
 
-def test_traffic_hides_no_damage_of_the_backbone(
-    home: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_traffic_hides_no_damage_of_the_backbone(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     async def check(rig: Rig) -> None:
         until_s = time.monotonic() + PATIENCE_S
         await rig.answer(rig.ner(TEXT, "en"))
+        REQUEST_ID.set("broken")
         damage(rig, float("nan"))
         monkeypatch.setattr(forwards, "PULSE_EVERY_S", 0.01)
         while rig.engine.is_alive:
@@ -114,9 +115,11 @@ def test_traffic_hides_no_damage_of_the_backbone(
         assert len((await rig.answer(rig.ner(TEXT))).answers) == 1
         assert rig.engine.is_alive
 
-    run(home, check)
-    assert "they ran through en@1, ner@1" in caplog.text
-    assert TEXT not in caplog.text
+    with recorded() as recorder:
+        run(home, check)
+    told = recorder.of("service.forwards")
+    assert any("they ran through en@1, ner@1" in line["message"] for line in told)
+    assert {line["request_id"] for line in told if "answers of" in line["message"]} == {"broken"}
 
 
 def publish_overflowing(home: Home, name: str) -> None:
@@ -152,3 +155,25 @@ def test_a_row_that_is_not_finite_takes_no_neighbour_with_it(own_home: Home) -> 
         assert rig.engine.is_alive
 
     run(own_home, check)
+
+
+def test_the_log_knows_the_request_that_failed_once_it_failed_alone(home: Home) -> None:
+    async def check(rig: Rig) -> None:
+        poison = rig.ner("kesho kesho kesho")
+        rig.forward.poison = poison.input_ids
+        blocker = rig.submit(rig.ner("leo"))
+        await rig.forward.running()
+        futures = []
+        for request_id, row in {"sound": rig.ner(TEXT), "culprit": poison}.items():
+            in_context = REQUEST_ID.set(request_id)
+            futures.append(rig.submit(row))
+            REQUEST_ID.reset(in_context)
+        rig.forward.gate.set()
+        await patiently(blocker)
+        await patiently(futures[0])
+        with pytest.raises(InternalError):
+            await patiently(futures[1])
+
+    with recorded() as recorder:
+        run(home, check, gated=True)
+    assert [line.get("request_id") for line in recorder.of("service.forwards")] == [None, "culprit"]
