@@ -19,12 +19,12 @@ from statistics import median
 import torch
 
 from madx.precision import choose_precision
-from tests.support.object_stores import ministack
 
 from .asking import Asking, requests_of
 from .figures import Absolute, Figure, Ratio
 from .load.client import Sent
 from .load.flows import Flow
+from .servers.object_stores import ministack
 from .servers.throttle import Throttle, throttle
 from .trials import MANY, SEED, WARM, Arena, Sizes, arena, hold_answered, p99_ms, pools_of, traffic, warming
 from .world import World, make_world

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import URL
 
+from benchmarks.servers.object_stores import ObjectServer, ministack
 from benchmarks.servers.postgres import fresh_database, make_template, postgres_server
-from tests.support.object_stores import ObjectServer, ministack
 
 ROOT = Path(__file__).resolve().parent.parent
 

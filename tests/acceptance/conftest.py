@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.object_stores import ObjectServer
+from benchmarks.servers.object_stores import ObjectServer
 from tests.support.radosgw import radosgw
 from tests.support.swift import swift
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.servers.object_stores import ObjectServer
 from registry.stores import open_store
-from tests.support.object_stores import ObjectServer
 from tests.support.s3_contract import S3StoreContract
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.servers.object_stores import ObjectServer
 from registry.errors import StoreUnavailable
 from registry.stores import BlobStore
 from registry.stores.local import LocalStore
 from registry.stores.memory import MemoryStore
 from tests.support.blob_store_contract import SOME_BYTES, BlobStoreContract
-from tests.support.object_stores import ObjectServer
 from tests.support.s3_contract import S3StoreContract
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.object_stores import ObjectServer
+from benchmarks.servers.object_stores import ObjectServer
 from tests.support.places import Place
 
 

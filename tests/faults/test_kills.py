@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import URL
 
+from benchmarks.servers.object_stores import ObjectServer, ministack
 from benchmarks.servers.postgres import fresh_database, kill_server, make_template, postgres_server, restart_server
 from registry import catalog
 from registry.collect import collect
@@ -22,7 +23,6 @@ from registry.versions import delete_version
 from tests.support.ageing import let_pass
 from tests.support.deaths import Publishers, publishers, until
 from tests.support.made_adapters import publish_made
-from tests.support.object_stores import ObjectServer, ministack
 from tests.support.places import Place
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(3600)]

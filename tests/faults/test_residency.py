@@ -14,12 +14,12 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.servers.object_stores import ObjectServer
 from registry import aliases, versions
 from registry.registry import open_registry
 from registry.values import Version
 from tests.support import tiny
 from tests.support.live import LiveServer, serving
-from tests.support.object_stores import ObjectServer
 from tests.support.served import PATIENCE_S, Home, make_home
 
 pytestmark = pytest.mark.faults

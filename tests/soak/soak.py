@@ -18,10 +18,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.servers.object_stores import ministack
 from benchmarks.servers.postgres import fresh_database, make_template, postgres_server
 from registry.fsck import fsck
 from registry.registry import Registry, open_registry
-from tests.support.object_stores import ministack
 
 from .contents import add_backbones
 from .doors import Door, HttpDoor, RegistryDoor

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.support.object_stores import (
+from benchmarks.servers.object_stores import (
     START_S,
     ObjectServer,
     aws_environment,

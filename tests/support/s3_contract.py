@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 import boto3
 import pytest
 
+from benchmarks.servers.object_stores import REGION, ObjectServer, free_port
 from registry.errors import StoreUnavailable
 from registry.stores import BlobStore, open_store
 from registry.stores.base import verify
 from tests.support.blob_store_contract import PART_BYTES, SOME_BYTES, BlobStoreContract, digest_of, read, soon
 from tests.support.breaking_proxy import BreakingProxy, breaking_proxy
-from tests.support.object_stores import REGION, ObjectServer, free_port
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.support.object_stores import (
+from benchmarks.servers.object_stores import (
     REGION,
     ObjectServer,
     aws_environment,

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.servers.object_stores import aws_environment
 from madx.manifest import Digest
 from registry.errors import StoreUnavailable, UnsupportedStore
 from registry.stores import open_store, s3_client
 from registry.stores.s3_client import open_client
-from tests.support.object_stores import aws_environment
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -1,4 +1,4 @@
-"""S3-compatible servers for tests: what every one of them gives, and the small one that every run starts."""
+"""S3-compatible servers: what every one of them gives, and the small one that tests and benchmarks start."""
 
 import os
 import secrets
