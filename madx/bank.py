@@ -1,7 +1,7 @@
-"""The bank: the adapters that a device can run now; a slot is one adapter's place in it, 0 the identity.
+"""The bank: the adapters that a device can run now; a slot is one adapter's number in it, 0 the identity.
 
-An adapter is staged by any thread, which does all the copying and packing, and then added by the one thread that runs
-batches. On a CPU every adapter's weights lie packed as oneDNN reads them; on CUDA they lie in slabs, stacked by shape.
+An adapter is staged by any thread, which does all the copying, and then added by the one thread that runs
+batches. On a CPU every adapter's weights lie as oneDNN reads them; on CUDA they lie in slabs, stacked by shape.
 There, copies to the device go over a stream of their own, so that no batch waits for an adapter of another.
 """
 
@@ -14,7 +14,7 @@ from .adapter import Adapter
 from .config import BackboneConfig
 from .flat import buffer_of, flatten, views_like
 from .grouped import has_grouped_kernel
-from .linear import pack
+from .linear import prepack
 from .plan import Slot
 from .precision import FLOAT32, Precision
 from .slabs import Slabs, are_aligned
@@ -98,7 +98,7 @@ class Bank:
         size_bytes = sum(tensor.nbytes for name, tensor in tensors.items() if is_apart[name])
         size_bytes += 0 if self._slabs is None else self._slabs.place_bytes(copy)
         if self._slabs is None:
-            pack(copy, self._precision.adapters)
+            prepack(copy, self._precision.adapters)
         return Staged(adapter=copy, size_bytes=size_bytes)
 
     def _made(self, adapter: Adapter, tensors: Mapping[str, torch.Tensor]) -> Adapter:

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from .config import Activation
-from .linear import Linear, PackedLinear
+from .linear import Linear, PrepackedLinear
 
 _INITIAL_STD = 0.02
 
@@ -41,16 +41,16 @@ class Bottleneck(nn.Module):
         return self.down.weight.dtype
 
     @property
-    def is_packed(self) -> bool:
-        return isinstance(self.down, PackedLinear)
+    def is_prepacked(self) -> bool:
+        return isinstance(self.down, PrepackedLinear)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = self.up(self._inner(x))
         return y if self.scaling == 1.0 else y * self.scaling
 
     def added_to(self, residual: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        """residual + U act(D x), both (T, D): in one step where the residual is of the packed layer's type."""
-        if isinstance(self.up, PackedLinear) and self.scaling == 1.0 and residual.dtype == self.dtype:
+        """residual + U act(D x), both (T, D): in one step where the residual is of the prepacked layer's type."""
+        if isinstance(self.up, PrepackedLinear) and self.scaling == 1.0 and residual.dtype == self.dtype:
             return self.up.added_to(residual, self._inner(x))
         y: torch.Tensor = self(x)
         return y + residual

@@ -27,8 +27,8 @@ class Invertible(nn.Module):
         self.G = coupling(first, second)
 
     @property
-    def is_packed(self) -> bool:
-        return self.F.is_packed
+    def is_prepacked(self) -> bool:
+        return self.F.is_prepacked
 
     def forward(self, e: torch.Tensor) -> torch.Tensor:
         """(T, D) -> (T, D): o1 = e1 + F(e2), o2 = e2 + G(o1)."""

@@ -1,7 +1,7 @@
-"""Linear layers: the trainable one, and the two that a server packs from it once, for every batch to come.
+"""Linear layers: the trainable one, and the two that a server prepacks from it once, for every batch to come.
 
 All three take (T, D_in) -> (T, D_out) and can apply a non-linearity on the way out, which oneDNN does while the result
-is still in the processor's cache. Packing is for CPUs; elsewhere, and without oneDNN, a layer stays as it is.
+is still in the processor's cache. Prepacking is for CPUs; elsewhere, and without oneDNN, a layer stays as it is.
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch import nn
 
 from .activations import activation
 from .config import Activation
-from .precision import has_packed_layers
+from .precision import has_prepacked_layers
 
 _ONEDNN_POST_OPS: dict[Activation | None, tuple[str, str]] = {
     None: ("none", ""),
@@ -20,7 +20,7 @@ _ONEDNN_POST_OPS: dict[Activation | None, tuple[str, str]] = {
     "silu": ("swish", ""),
     "tanh": ("tanh", ""),
 }
-_PACKED_TYPES = (torch.float32, torch.bfloat16)
+_PREPACKED_TYPES = (torch.float32, torch.bfloat16)
 _LEVELS = 127
 _ZERO_POINT = 128
 _SMALLEST = 1e-30  # of a scale: its reciprocal is still finite, so that a row of zeros stays zero
@@ -34,7 +34,7 @@ class Linear(nn.Linear):
         return y if then is None else activation(then)(y)
 
 
-class PackedLinear(nn.Module):
+class PrepackedLinear(nn.Module):
     """A frozen layer whose weight lies in the blocks that oneDNN reads. Shared by threads; has no gradient."""
 
     def __init__(self, linear: nn.Linear, dtype: torch.dtype) -> None:
@@ -106,19 +106,19 @@ def quantise_tokens(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return signed.bitwise_xor_(-_ZERO_POINT).view(torch.uint8), scale
 
 
-def pack(module: nn.Module, dtype: torch.dtype) -> None:
-    """Replace a frozen module's linear layers by packed ones that multiply in `dtype`, in place.
+def prepack(module: nn.Module, dtype: torch.dtype) -> None:
+    """Replace a frozen module's linear layers by prepacked ones that multiply in `dtype`, in place.
 
-    Layers that are not on a CPU, or are to multiply in what no packed layer has, stay as they are.
+    Layers that are not on a CPU, or are to multiply in what no prepacked layer has, stay as they are.
     """
     for name, child in module.named_children():
         if not isinstance(child, Linear):
-            pack(child, dtype)
-        elif child.weight.device.type == "cpu" and has_packed_layers():
+            prepack(child, dtype)
+        elif child.weight.device.type == "cpu" and has_prepacked_layers():
             if dtype == torch.int8:
                 setattr(module, name, Int8Linear(child))
-            elif dtype in _PACKED_TYPES:
-                setattr(module, name, PackedLinear(child, dtype))
+            elif dtype in _PREPACKED_TYPES:
+                setattr(module, name, PrepackedLinear(child, dtype))
 
 
 def round_tokens(tokens: int) -> int:

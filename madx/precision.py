@@ -44,7 +44,7 @@ def choose_precision(name: PrecisionName | Literal["auto"], device: torch.device
         name = "bfloat16" if has_bfloat16(device) else "float32"
     if name == "int8" and not has_int8(device):
         raise InvalidConfig("int8 needs a CPU with integer dot products (AVX512-VNNI); use auto or float32")
-    if device.type != "cpu" or not has_packed_layers() or name in ("float32", "float16"):
+    if device.type != "cpu" or not has_prepacked_layers() or name in ("float32", "float16"):
         return {"float32": FLOAT32, "bfloat16": BFLOAT16, "float16": FLOAT16}[name]
     halves = torch.bfloat16 if name == "bfloat16" or has_bfloat16(device) else torch.float32
     weights = torch.int8 if name == "int8" else halves
@@ -56,15 +56,15 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     found = torch.cpu.get_capabilities()
-    return has_packed_layers() and any(found.get(flag, False) for flag in ("avx512_bf16", "amx_bf16", "bf16"))
+    return has_prepacked_layers() and any(found.get(flag, False) for flag in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def has_int8(device: torch.device) -> bool:
     """Whether oneDNN's int8 product is exact and fast here: older vector units saturate in between."""
     found = torch.cpu.get_capabilities()
-    return device.type == "cpu" and has_packed_layers() and bool(found.get("avx512_vnni", False))
+    return device.type == "cpu" and has_prepacked_layers() and bool(found.get("avx512_vnni", False))
 
 
-def has_packed_layers() -> bool:
-    """Whether this build of PyTorch has oneDNN, whose layout packed layers have."""
+def has_prepacked_layers() -> bool:
+    """Whether this build of PyTorch has oneDNN, whose layout prepacked layers have."""
     return bool(torch.backends.mkldnn.is_available())

@@ -112,10 +112,10 @@ def _added(bottleneck: Bottleneck, residual: torch.Tensor, x: torch.Tensor, segm
 def _rows(module: Bottleneck | Invertible, segment: Segment, tokens: int) -> tuple[slice, slice]:
     """The rows of a batch to compute for a segment, and which of the results to keep.
 
-    Packed layers are given neighbouring rows too, so that they see few numbers of tokens (`linear.round_tokens`).
+    Prepacked layers are given neighbouring rows too, so that they see few numbers of tokens (`linear.round_tokens`).
     """
     length = segment.stop - segment.start
-    if not module.is_packed:
+    if not module.is_prepacked:
         return slice(segment.start, segment.stop), slice(length)
     computed = min(round_tokens(length), tokens)
     start = min(segment.start, tokens - computed)

@@ -10,7 +10,7 @@ from madx.errors import InvalidConfig
 from madx.forward import Row, infer
 from madx.graphs import CudaCapture, Graphs
 from madx.lanes import Lanes, infer_rounded
-from madx.linear import pack
+from madx.linear import prepack
 from madx.loading import LoadedBackbone, load_backbone
 from madx.manifest import Digest
 from madx.plan import IDENTITY, RowStack, Slot
@@ -55,9 +55,9 @@ def open_model(settings: Settings) -> Model:
 
 
 def assemble(loaded: LoadedBackbone, precision: Precision) -> Model:
-    """A backbone, loaded in the precision's activations and now packed, beside an empty bank."""
+    """A backbone, loaded in the precision's activations and now prepacked, beside an empty bank."""
     backbone = loaded.backbone
-    pack(backbone, precision.weights)
+    prepack(backbone, precision.weights)
     bank = Bank(loaded.config, device=backbone.device, precision=precision)
     return _sped_up(
         Model(

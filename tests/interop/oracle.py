@@ -23,7 +23,7 @@ from madx.adapterhub.names import HubNaming, from_hub
 from madx.bank import Bank
 from madx.config import AdapterConfig, HeadConfig
 from madx.forward import Row, hidden_states, infer
-from madx.linear import pack
+from madx.linear import prepack
 from madx.loading import load_backbone
 from madx.plan import BARE, RowStack, Slot
 
@@ -115,7 +115,7 @@ class Oracle:
         self.model: Any = AutoAdapterModel.from_pretrained(folder).eval()
         self._restore_decoder_bias()
         self.loaded = load_backbone(folder)
-        pack(self.loaded.backbone, torch.float32)
+        prepack(self.loaded.backbone, torch.float32)
         self.bank = Bank(self.loaded.config)
         self._seed = 100
 

@@ -7,7 +7,7 @@ import torch
 import transformers
 
 from madx.forward import hidden_states
-from madx.linear import pack
+from madx.linear import prepack
 from madx.loading import load_backbone
 from madx.plan import BARE
 from tests.interop.oracle import MAX_TOKENS, Family, Oracle, assert_close, write_backbone
@@ -23,7 +23,7 @@ def test_packed_rows_of_random_lengths_equal_transformers(name: Family, served: 
     theirs = transformers.AutoModelForMaskedLM.from_pretrained(folder).eval()
     loaded = load_backbone(folder)
     if served:
-        pack(loaded.backbone, torch.float32)
+        prepack(loaded.backbone, torch.float32)
     generator = torch.Generator().manual_seed(3)
     lengths = [1, MAX_TOKENS, *torch.randint(2, MAX_TOKENS, (14,), generator=generator).tolist()]
     rows = [torch.randint(5, 120, (length,), generator=generator).tolist() for length in lengths]

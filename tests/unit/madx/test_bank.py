@@ -1,4 +1,4 @@
-"""The bank: slots that are kept and reused, in slabs and packed, and copies of its own."""
+"""The bank: slots that are kept and reused, in slabs and prepacked, and copies of its own."""
 
 import random
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def acting(bank: Bank, slot: Slot) -> torch.Tensor:
     return rows
 
 
-@pytest.mark.parametrize("stacked", [True, False], ids=["slabs", "packed"])
+@pytest.mark.parametrize("stacked", [True, False], ids=["slabs", "prepacked"])
 def test_slots_are_kept_through_growth_removal_and_reuse(device: torch.device, stacked: bool) -> None:
     bank = Bank(CONFIG, device=device, stacked=stacked)
     adapters = [make_adapter(CONFIG, language_config(), seed=i) for i in range(9)]
@@ -143,7 +143,7 @@ def test_a_device_that_runs_out_of_memory_leaves_a_slab_as_it_was(
     assert stacked.down[place].data_ptr() == bottleneck.down.weight.data_ptr()
 
 
-@pytest.mark.parametrize("stacked", [True, False], ids=["slabs", "packed"])
+@pytest.mark.parametrize("stacked", [True, False], ids=["slabs", "prepacked"])
 def test_an_adapter_that_the_bank_cannot_take_leaves_it_as_it_was(device: torch.device, stacked: bool) -> None:
     bank = Bank(CONFIG, device=device, stacked=stacked)
     foreign = make_adapter(replace(CONFIG, hidden_size=16), language_config(), seed=1)
@@ -153,7 +153,7 @@ def test_an_adapter_that_the_bank_cannot_take_leaves_it_as_it_was(device: torch.
     assert bank.add(bank.stage(make_adapter(CONFIG, language_config(), seed=2))) == Slot(1)
 
 
-@pytest.mark.parametrize("stacked", [True, False], ids=["slabs", "packed"])
+@pytest.mark.parametrize("stacked", [True, False], ids=["slabs", "prepacked"])
 def test_the_bank_owns_its_copy(device: torch.device, stacked: bool) -> None:
     adapter = make_adapter(CONFIG, language_config(), seed=1)
     bank = Bank(CONFIG, device=device, stacked=stacked)

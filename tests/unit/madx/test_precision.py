@@ -1,4 +1,4 @@
-"""Packed layers against plain ones, in each precision; int8 rows that do not depend on their neighbours; lanes."""
+"""Prepacked layers against plain ones, in each precision; int8 rows that do not depend on their neighbours; lanes."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from madx.config import Activation, HeadConfig, language_config, task_config
 from madx.errors import InvalidConfig
 from madx.forward import Row, infer
 from madx.lanes import Lanes, split_rows
-from madx.linear import Int8Linear, Linear, PackedLinear, pack, quantise_tokens
+from madx.linear import Int8Linear, Linear, PrepackedLinear, prepack, quantise_tokens
 from madx.plan import IDENTITY, RowStack, Slot
 from madx.precision import FLOAT32, Precision, choose_precision, has_bfloat16, has_int8
 from tests.support.network import CONFIG, make_network, make_rows
@@ -35,10 +35,10 @@ def linear() -> Linear:
 
 
 @pytest.mark.parametrize("then", ACTIVATIONS)
-def test_a_packed_layer_is_the_layer(linear: Linear, then: Activation | None) -> None:
+def test_a_prepacked_layer_is_the_layer(linear: Linear, then: Activation | None) -> None:
     x = torch.randn(7, 48)
-    assert drift(PackedLinear(linear, torch.float32)(x, then), linear(x, then)) < 1e-5
-    assert drift(PackedLinear(linear, torch.bfloat16)(x, then), linear(x, then)) < 2e-2
+    assert drift(PrepackedLinear(linear, torch.float32)(x, then), linear(x, then)) < 1e-5
+    assert drift(PrepackedLinear(linear, torch.bfloat16)(x, then), linear(x, then)) < 2e-2
 
 
 @needs_int8
@@ -76,7 +76,7 @@ def stacks_of(bank: Bank) -> list[RowStack]:
 
 def served(precision: Precision) -> tuple[Backbone, Bank, list[Row]]:
     backbone = make_network(std=0.1).to(precision.activations)
-    pack(backbone, precision.weights)
+    prepack(backbone, precision.weights)
     bank = Bank(CONFIG, precision=precision)
     stacks = stacks_of(bank)
     return backbone, bank, make_rows([*LENGTHS, *LENGTHS, 11], stacks)
@@ -88,7 +88,7 @@ def precisions() -> list[Precision]:
 
 
 @pytest.mark.parametrize("precision", precisions(), ids=lambda precision: precision.name)
-def test_a_packed_stack_stays_near_the_plain_float32_stack(precision: Precision) -> None:
+def test_a_prepacked_stack_stays_near_the_plain_float32_stack(precision: Precision) -> None:
     plain = make_network(std=0.1)
     bank = Bank(CONFIG, stacked=True)
     rows = make_rows([*LENGTHS, *LENGTHS, 11], stacks_of(bank))
