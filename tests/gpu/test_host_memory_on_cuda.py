@@ -1,6 +1,5 @@
 """Adapters that leave a CUDA device come back from page-locked memory, and run as they did before."""
 
-
 import pytest
 import torch
 
