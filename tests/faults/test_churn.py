@@ -14,5 +14,4 @@ SECONDS = 15
 def test_adapters_come_and_go_and_memory_stays(tmp_path: Path) -> None:
     churned = churn(tmp_path, seconds=SECONDS, seed=1)
     assert churned.faults == []
-    assert churned.evictions > 50
     assert churned.growth_bytes < GROWTH_BYTES
