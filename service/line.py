@@ -2,7 +2,7 @@
 
 Of the keys that wait, the one that was served least goes next, by start-time fair queuing (P. Goyal, H. Vin and
 H. Cheng, SIGCOMM 1996): each key has a tag, to which the cost of its rows is added as they run, and virtual time is the
-least tag of those that wait. A key that always waits is at virtual time, or ahead of it by what one batch takes.
+least tag of those that wait. So keys that always wait are served alike, but for a batch.
 
 Two things differ. A key that comes is put back, to where it stood or to `credit` before virtual time, whichever is
 later, and so goes before those that always wait until it has used that up: there, a key below its share has its rows

@@ -386,13 +386,33 @@ def test_a_key_that_floods_the_queue_delays_another_by_one_batch_only(home: Home
         await rig.forward.hold_next()
         assert not victim.done()
         await rig.forward.hold_next()
-        await patiently(victim)
+        assert victim.done()
         assert not all(future.done() for future in flood)
         rig.forward.gate.set()
         for future in (blocker, *flood):
             await patiently(future)
 
     run(home, check, gated=True)
+
+
+def test_a_burst_of_a_key_below_its_share_goes_before_one_that_floods_the_queue(home: Home) -> None:
+    async def check(rig: Rig) -> None:
+        row = rig.ner(TEXT)
+        whole = 256 // len(row.input_ids)  # rows of a batch
+        flood = [rig.submit(*[row] * whole, key="flood") for _ in range(8)]
+        await rig.forward.running()
+        for _ in range(3):
+            await rig.forward.hold_next()
+        burst = rig.submit(*[row] * (whole - 2), key="burst")
+        await rig.forward.hold_next()
+        await rig.forward.hold_next()
+        assert burst.done()
+        assert not flood[-1].done()
+        rig.forward.gate.set()
+        for future in (burst, *flood):
+            await patiently(future)
+
+    run(home, check, gated=True, queue_tokens=16_384)
 
 
 def test_a_full_queue_refuses_at_once_and_takes_requests_again_later(home: Home) -> None:
