@@ -42,9 +42,10 @@ def overload(sizes: Sizes, world: World, folder: Path) -> dict[str, Figure]:
     pools = {WARM: warming(sizes, world), MANY: traffic(sizes, world, count=8 * sizes.requests)}
     steady_s = steady_from_s(sizes.whole_queue_s)
     with arena(sizes, world, pools, folder) as opened:
-        _flood(opened, TIMES_CAPACITY * opened.capacity_rps(sizes.requests), seconds=steady_s, seed=SEED)
+        capacity_rps = opened.capacity_rps(sizes.requests)
+        _flood(opened, TIMES_CAPACITY * capacity_rps, seconds=steady_s, seed=SEED)
         before, before_mib = opened.closed(sizes.requests), opened.server.memory_mib
-        rate = TIMES_CAPACITY * rps_of(before)
+        rate = TIMES_CAPACITY * max(capacity_rps, rps_of(before))
         flood = _flood(opened, rate, seconds=sizes.overload_s, seed=SEED + 1)
         after, after_mib = opened.closed(sizes.requests), opened.server.memory_mib
     peak = (before.tokens_per_s + after.tokens_per_s) / 2

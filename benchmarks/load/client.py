@@ -19,10 +19,9 @@ Request = dict[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """A flow's requests, a line each, with the columns of `flows.FIELDS`; `resent` as `flows.Record` has it."""
+    """A flow's requests, a line each, with the columns of `flows.FIELDS`."""
 
     table: npt.NDArray[np.float64]  # (N, len(FIELDS))
-    resent: int = 0
 
     def column(self, name: str) -> npt.NDArray[np.float64]:
         found: npt.NDArray[np.float64] = self.table[:, FIELDS.index(name)]
@@ -75,9 +74,7 @@ class Generator:
         answer: dict[str, Any] = self._peer.ask({"flows": [asdict(flow) for flow in flows], "begin": begin or {}})
         return Load(
             flows={
-                name: Sent(
-                    table=np.array(lines, dtype=np.float64).reshape(-1, len(FIELDS)), resent=answer["resent"][name]
-                )
+                name: Sent(table=np.array(lines, dtype=np.float64).reshape(-1, len(FIELDS)))
                 for name, lines in answer["flows"].items()
             },
             processor_share=answer["processor_seconds"] / answer["seconds"],

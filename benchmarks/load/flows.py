@@ -15,7 +15,7 @@ from .connection import Answer, Connection
 
 MOST_CONNECTIONS = 4_000
 IDLE_S = 1.0
-"""A server closes connections that were idle for seconds, and a request may just then be on its way."""
+"""A server closes connections that were idle for some seconds, perhaps just when a request is on its way."""
 FIELDS = ("due_s", "seconds", "status", "total_ms", "tokenization_ms", "queue_ms", "inference_ms", "tokens")
 """Of a request's line: when it was due since the flow's start, how long its answer took, and what the answer said."""
 
@@ -41,17 +41,6 @@ class Flow:
 
 
 @dataclass(slots=True, kw_only=True)
-class Record:
-    """What came of a flow: a line for each answer, in the order of the answers.
-
-    `resent` counts the requests that went out once more, since the connection ended before an answer came.
-    """
-
-    lines: list[Line] = field(default_factory=list)
-    resent: int = 0
-
-
-@dataclass(slots=True, kw_only=True)
 class Pool:
     """Requests as bytes, asked in their order, over and over."""
 
@@ -72,7 +61,7 @@ class Pool:
 class Door:
     """The server's address and the connections to it that nobody uses right now.
 
-    Where one that was idle for `idle_s` ends without an answer, its request is asked once more on another one.
+    One that was idle for `idle_s` is not used again, so that no request meets its end: what is lost was swallowed.
     """
 
     host: str
@@ -84,9 +73,9 @@ class Door:
     async def take(self) -> Connection:
         while self.free:
             connection = self.free.pop()
-            if connection.is_open:
+            if connection.is_open and connection.idle_s < self.idle_s:
                 return connection
-            self.opened -= 1
+            self.drop(connection)
         if self.opened >= MOST_CONNECTIONS:
             raise RuntimeError(f"more than {MOST_CONNECTIONS} requests are unanswered")
         self.opened += 1
@@ -100,44 +89,47 @@ class Door:
         self.opened -= 1
 
 
-async def run(flows: Sequence[Flow], pools: dict[str, Pool], door: Door) -> dict[str, Record]:
-    """All flows at the same time, by name. Raises `ConnectionError` for a request that the server took and dropped."""
+async def run(flows: Sequence[Flow], pools: dict[str, Pool], door: Door) -> dict[str, list[Line]]:
+    """All flows at the same time -> name -> lines, in the order of the answers.
+
+    Raises `ConnectionError` for a request that the server took and did not answer.
+    """
     found = await asyncio.gather(*(_run(flow, pools[flow.pool], door) for flow in flows))
-    return {flow.name: record for flow, record in zip(flows, found, strict=True)}
+    return {flow.name: lines for flow, lines in zip(flows, found, strict=True)}
 
 
-async def _run(flow: Flow, pool: Pool, door: Door) -> Record:
-    record = Record()
+async def _run(flow: Flow, pool: Pool, door: Door) -> list[Line]:
+    lines: list[Line] = []
     began_s = time.perf_counter()
-    tasks = await (_closed if flow.kind == "closed" else _open)(flow, pool, door, began_s, record)
+    tasks = await (_closed if flow.kind == "closed" else _open)(flow, pool, door, began_s, lines)
     if flow.abandon:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     else:
         await asyncio.gather(*tasks)
-    return record
+    return lines
 
 
-async def _closed(flow: Flow, pool: Pool, door: Door, began_s: float, record: Record) -> "list[asyncio.Task[None]]":
+async def _closed(flow: Flow, pool: Pool, door: Door, began_s: float, lines: list[Line]) -> "list[asyncio.Task[None]]":
     numbers = iter(range(flow.count)) if flow.count else None
-    clients = [asyncio.create_task(_client(flow, pool, door, began_s, record, numbers)) for _ in range(flow.clients)]
+    clients = [asyncio.create_task(_client(flow, pool, door, began_s, lines, numbers)) for _ in range(flow.clients)]
     if flow.abandon:
         await asyncio.sleep(flow.seconds)
     return clients
 
 
 async def _client(
-    flow: Flow, pool: Pool, door: Door, began_s: float, record: Record, numbers: Iterator[int] | None
+    flow: Flow, pool: Pool, door: Door, began_s: float, lines: list[Line], numbers: Iterator[int] | None
 ) -> None:
     while True:
         is_over = time.perf_counter() - began_s >= flow.seconds if numbers is None else next(numbers, None) is None
         if is_over:
             return
-        await _ask(pool.take(), door, began_s, time.perf_counter(), record)
+        await _ask(pool.take(), door, began_s, time.perf_counter(), lines)
 
 
-async def _open(flow: Flow, pool: Pool, door: Door, began_s: float, record: Record) -> "list[asyncio.Task[None]]":
+async def _open(flow: Flow, pool: Pool, door: Door, began_s: float, lines: list[Line]) -> "list[asyncio.Task[None]]":
     draw = random.Random(flow.seed)
     tasks: list[asyncio.Task[None]] = []
     due_s = draw.expovariate(flow.rate)
@@ -145,32 +137,24 @@ async def _open(flow: Flow, pool: Pool, door: Door, began_s: float, record: Reco
         wait_s = began_s + due_s - time.perf_counter()
         if wait_s > 0:
             await asyncio.sleep(wait_s)
-        tasks.append(asyncio.create_task(_ask(pool.take(), door, began_s, began_s + due_s, record)))
+        tasks.append(asyncio.create_task(_ask(pool.take(), door, began_s, began_s + due_s, lines)))
         due_s += draw.expovariate(flow.rate)
     return tasks
 
 
-async def _ask(request: bytes, door: Door, began_s: float, due_s: float, record: Record) -> None:
-    record.lines.append(_line(await _answer(request, door, record), began_s, due_s))
+async def _ask(request: bytes, door: Door, began_s: float, due_s: float, lines: list[Line]) -> None:
+    lines.append(_line(await _answer(request, door), began_s, due_s))
 
 
-async def _answer(request: bytes, door: Door, record: Record) -> Answer:
-    while True:
-        connection = await door.take()
-        was_idle = connection.idle_s >= door.idle_s
-        try:
-            answer = await connection.ask(request)
-        except ConnectionError:
-            door.drop(connection)
-            if not was_idle:
-                raise
-            record.resent += 1
-        except BaseException:
-            door.drop(connection)
-            raise
-        else:
-            door.give_back(connection)
-            return answer
+async def _answer(request: bytes, door: Door) -> Answer:
+    connection = await door.take()
+    try:
+        answer = await connection.ask(request)
+    except BaseException:
+        door.drop(connection)
+        raise
+    door.give_back(connection)
+    return answer
 
 
 def _line(answer: Answer, began_s: float, due_s: float) -> Line:

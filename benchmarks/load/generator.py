@@ -51,8 +51,7 @@ def main() -> None:
             found = runner.run(run(flows, pools, door))
             write(
                 {
-                    "flows": {name: record.lines for name, record in found.items()},
-                    "resent": {name: record.resent for name, record in found.items()},
+                    "flows": found,
                     "seconds": time.perf_counter() - began_s,
                     "processor_seconds": time.process_time() - spent_s,
                 }

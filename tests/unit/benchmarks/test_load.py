@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from benchmarks.load.client import Sent
-from benchmarks.load.flows import FIELDS, IDLE_S, Door, Flow, Line, Pool, Record, run
+from benchmarks.load.flows import FIELDS, IDLE_S, Door, Flow, Line, Pool, run
 from benchmarks.load.generator import prepared
 from benchmarks.overload import REFUSED, goodput, steady_from_s
-from benchmarks.trials import MOST_RESENT, hold_answered
+from benchmarks.trials import hold_answered
 
 Reply = Callable[[bytes], Awaitable[bytes]]
 
@@ -24,11 +24,10 @@ def answer(status: int = 200, tokens: int = 7, body: bytes = b"[]") -> bytes:
 
 
 class Server:
-    """Answers each request by `reply`, `most` of them on one connection; counts connections and requests under way."""
+    """Answers each request by `reply`; counts connections and requests under way."""
 
-    def __init__(self, reply: Reply, *, most: int = 1_000_000) -> None:
+    def __init__(self, reply: Reply) -> None:
         self._reply = reply
-        self._most = most
         self.connections = 0
         self.bodies: list[bytes] = []
         self.most_at_once = 0
@@ -37,8 +36,7 @@ class Server:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         try:
-            for _ in range(self._most):
-                head = await reader.readuntil(b"\r\n\r\n")
+            while head := await reader.readuntil(b"\r\n\r\n"):
                 length = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
                 self.bodies.append(await reader.readexactly(length))
                 self._at_once += 1
@@ -48,7 +46,6 @@ class Server:
                 writer.write(reply)
                 if not reply:
                     return
-            await reader.readexactly(1)  # it goes while a request is on its way that nobody reads
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
@@ -72,21 +69,18 @@ def pool(count: int) -> Pool:
     return Pool(requests=[prepared({"path": "/", "body": f"text {number}"}, "here") for number in range(count)])
 
 
-def of(lines: list[Line], *, resent: int = 0) -> Sent:
-    return Sent(table=np.array(lines).reshape(-1, len(FIELDS)), resent=resent)
+def of(lines: list[Line]) -> Sent:
+    return Sent(table=np.array(lines).reshape(-1, len(FIELDS)))
 
 
-def run_against(
-    reply: Reply, *flows: Flow, size: int = 5, most: int = 1_000_000, idle_s: float = IDLE_S
-) -> tuple[Server, dict[str, Sent]]:
-    server = Server(reply, most=most)
+def run_against(reply: Reply, *flows: Flow, size: int = 5, idle_s: float = IDLE_S) -> tuple[Server, dict[str, Sent]]:
+    server = Server(reply)
 
-    async def all_of_it() -> dict[str, Record]:
+    async def all_of_it() -> dict[str, list[Line]]:
         async with listening(server, idle_s=idle_s) as door:
             return await run(flows, {"pool": pool(size)}, door)
 
-    found = asyncio.run(all_of_it())
-    return server, {name: of(record.lines, resent=record.resent) for name, record in found.items()}
+    return server, {name: of(lines) for name, lines in asyncio.run(all_of_it()).items()}
 
 
 async def soon(_body: bytes) -> bytes:
@@ -166,15 +160,14 @@ def test_statuses_are_told_apart() -> None:
         hold_answered(found["a"], 7, also=(429,))
 
 
-def test_a_request_that_meets_the_end_of_an_idle_connection_is_asked_again_and_counted() -> None:
+def test_a_connection_that_was_idle_is_not_used_again() -> None:
     flow = Flow(name="a", pool="pool", kind="closed", clients=1, count=4)
-    server, found = run_against(soon, flow, most=2, idle_s=0.0)
-    assert server.bodies == [f"text {number}".encode() for number in range(4)]
+    server, found = run_against(soon, flow, idle_s=0.0)
     assert found["a"].statuses == {200: 4}
-    assert (found["a"].resent, server.connections) == (1, 2)
+    assert server.connections == 4
 
 
-def test_a_request_that_a_busy_connection_swallowed_ends_the_flow() -> None:
+def test_a_request_that_the_server_swallowed_ends_the_flow() -> None:
     numbers = itertools.count()
 
     async def swallows_the_third(_body: bytes) -> bytes:
@@ -182,13 +175,6 @@ def test_a_request_that_a_busy_connection_swallowed_ends_the_flow() -> None:
 
     with pytest.raises(ConnectionError):
         run_against(swallows_the_third, Flow(name="a", pool="pool", kind="closed", clients=1, count=4))
-
-
-def test_many_requests_that_were_sent_again_end_the_run() -> None:
-    line: Line = (0.0, 1.0, 200, 0.0, 0.0, 0.0, 0.0, 1)
-    hold_answered(of([line] * 9, resent=MOST_RESENT))
-    with pytest.raises(SystemExit, match="sent again"):
-        hold_answered(of([line] * 9, resent=MOST_RESENT + 1))
 
 
 def test_a_server_that_answers_nothing_ends_the_flow() -> None:
