@@ -45,11 +45,14 @@ class Lanes:
         """`cores` is at least 2."""
         self._cores = cores
         self._work: _Work = SimpleQueue()
-        begin = OneThread().begin
+        one_thread, ready = OneThread(), threading.Barrier(cores + 1)
         for number in range(cores):
             # Daemons: a forward that hangs must not keep the process from ending.
-            threading.Thread(target=_run, args=(self._work, begin), name=f"glossa-lane-{number}", daemon=True).start()
+            threading.Thread(
+                target=_run, args=(self._work, one_thread, ready), name=f"glossa-lane-{number}", daemon=True
+            ).start()
         weakref.finalize(self, _end, self._work, cores)
+        ready.wait()  # until none of them changes torch's number of threads any more
 
     def infer(self, backbone: Backbone, adapters: Adapters, rows: Sequence[Row]) -> list[torch.Tensor]:
         """As `forward.infer`, whatever the number of lanes."""
@@ -74,8 +77,9 @@ class Lanes:
         return answers
 
 
-def _run(work: _Work, begin: Callable[[], None]) -> None:
-    begin()
+def _run(work: _Work, one_thread: OneThread, ready: threading.Barrier) -> None:
+    one_thread.begin()
+    ready.wait()
     while (part := work.get()) is not None:
         try:
             part.answers.set_result(part.compute())
