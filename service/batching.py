@@ -75,9 +75,9 @@ class BatchLimits:
     size_bytes: int
     cost: float
 
-    def shared_by(self, keys: int) -> "BatchLimits":
-        """While several keys wait: half of the time, so that one waits less for what runs of the others."""
-        return self if keys < 2 else replace(self, cost=max(1.0, self.cost / 2))
+    def shared(self) -> "BatchLimits":
+        """While several keys ask: half of the time, so that one waits less for what runs of the others."""
+        return replace(self, cost=max(1.0, self.cost / 2))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

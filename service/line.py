@@ -8,6 +8,8 @@ Two things differ. A key that comes is put back, to where it stood or to `credit
 later, and so goes before those that always wait until it has used that up: there, a key below its share has its rows
 computed at once although they come in bursts. And virtual time grows with whatever runs, if more slowly than the tag of
 a key that has its share: so a stream of keys with credit, new ones say, comes to stand behind a key that they pass.
+
+Whenever nobody waits, everything begins anew: who used a machine that was free has taken nothing from anybody.
 """
 
 import heapq
@@ -27,7 +29,7 @@ def _place(waiting: Waiting) -> _Place:
 class Line:
     """Adding and removing a row costs the logarithm of their number; a batch looks only at the rows near its front.
 
-    A key that does not wait is remembered as long as it has used any of its credit.
+    While others wait, a key that does not is remembered as long as it has used any of its credit.
     """
 
     def __init__(self, *, credit: float) -> None:
@@ -61,6 +63,10 @@ class Line:
 
     def discard(self, rows: Iterable[Waiting]) -> None:
         """Take rows out that will not run; what is not in line is no error."""
+        self._remove(rows)
+        self._begin_anew_if_empty()
+
+    def _remove(self, rows: Iterable[Waiting]) -> None:
         for waiting in rows:
             places = self._rows.get(waiting.key, [])
             index = bisect_left(places, (waiting.rank_s, waiting.work, waiting.row))
@@ -95,11 +101,17 @@ class Line:
             self._tags[waiting.key] += waiting.cost
         # Of n keys that share alike each gets an n-th of what runs: they keep ahead of this and decide, by their tags.
         slowest = self._virtual + sum(waiting.cost for waiting in batch) / (len(self._tags) + 1)
-        self.discard(batch)
-        reached = min((self._tags[key] for key in self._rows), default=max(self._tags.values(), default=slowest))
-        self._virtual = max(slowest, reached)
-        for key in list(self._tags):
-            self._forget_if_new(key)
+        self._remove(batch)
+        self._begin_anew_if_empty()
+        if self._rows:
+            self._virtual = max(slowest, min(self._tags[key] for key in self._rows))
+            for key in list(self._tags):
+                self._forget_if_new(key)
+
+    def _begin_anew_if_empty(self) -> None:
+        if not self._rows:
+            self._tags.clear()
+            self._virtual = 0.0
 
     def _forget_if_new(self, key: str) -> None:
         """Who does not wait, and would come where a new key does, need not be remembered."""

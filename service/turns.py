@@ -24,6 +24,9 @@ CREDIT_S = 1.0
 """What a key may have computed before the others have their turn again: some full batches. That is enough for requests
 that come at random at half of a key's share, and no more than what a new key may hold the others up for.
 """
+SHARED_S = 5.0
+"""For so long after several keys have waited batches stay short: the next row of one that asks little may come at any
+moment, and would wait for what runs then."""
 _IDLE_BEAT_S = 0.5
 
 
@@ -88,6 +91,7 @@ class Turns:
         self._metrics = metrics
         self._works: dict[int, Work] = {}
         self._line = Line(credit=CREDIT_S / costs.seconds_per_token)
+        self._shared_until_s = 0.0
         self._outcomes: list[tuple[Work, Done | GlossaError]] = []
 
     def turn(self) -> bool:
@@ -151,13 +155,17 @@ class Turns:
 
     def _choose(self) -> list[Chosen]:
         """The next batch, out of the line. Requests whose deadline has passed are told so and never computed."""
+        now_s = time.monotonic()
+        if self._line.waiting_keys > 1:
+            self._shared_until_s = now_s + SHARED_S
+        limits = self._forwards.limits
         choice = choose(
             self._line.in_turn(),
-            limits=self._forwards.limits.shared_by(self._line.waiting_keys),
+            limits=limits.shared() if now_s < self._shared_until_s else limits,
             costs=self._costs,
             sizes=self._adapters.sizes,
             resident=self._adapters.resident,
-            now_s=time.monotonic(),
+            now_s=now_s,
         )
         for number in {waiting.work for waiting in choice.late}:
             self._answer(self._works[number], too_late())

@@ -94,9 +94,8 @@ def test_however_many_are_late_a_batch_is_found_behind_them() -> None:
 
 
 def test_a_batch_that_keys_share_takes_half_the_time() -> None:
-    assert WIDE.shared_by(2) == WIDE.shared_by(5) == replace(WIDE, cost=500.0)
-    assert WIDE.shared_by(0) == WIDE.shared_by(1) == WIDE
-    assert replace(WIDE, cost=1.0).shared_by(2).cost == 1.0
+    assert WIDE.shared() == replace(WIDE, cost=500.0)
+    assert replace(WIDE, cost=1.0).shared().cost == 1.0
 
 
 def test_what_a_row_costs() -> None:

@@ -92,6 +92,18 @@ def test_a_key_that_was_served_alone_owes_nothing_for_it() -> None:
     assert 100 <= served["busy"] <= 300
 
 
+def test_a_key_that_had_the_machine_for_itself_goes_before_a_flood_that_comes() -> None:
+    """The flood has all of its credit; so has the other one, which took nothing from anybody."""
+    line = Line(credit=CREDIT)
+    for work in range(20):
+        line.add(rows(work, "modest", 25))
+        run_batch(line, BATCH)
+    line.add(rows(100, "flood", *[10] * 1_000))
+    for work in range(101, 150):
+        line.add(rows(work, "modest", 25))
+        assert tokens_of(run_batch(line, BATCH))["modest"] == 25
+
+
 @pytest.mark.parametrize(("credit", "batches"), [(0.0, 8), (1.0 * BATCH, 8), (4.0 * BATCH, 20)])
 def test_a_stream_of_new_keys_does_not_keep_an_old_one_waiting(credit: float, batches: int) -> None:
     """Each of them asks for a whole batch, and has all of its credit."""
