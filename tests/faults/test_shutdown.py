@@ -70,6 +70,7 @@ def serving(home: Home, glossa: Path, **variables: str) -> Iterator[Process]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=_take_interrupts,  # noqa: PLW1509 - no thread runs yet that could hold a lock
     )
     try:
         assert process.stdout is not None
@@ -78,6 +79,11 @@ def serving(home: Home, glossa: Path, **variables: str) -> Iterator[Process]:
     finally:
         process.kill()
         process.communicate()
+
+
+def _take_interrupts() -> None:
+    """What a shell runs in the background ignores them, and so would the server."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def until(happened: Callable[[], bool]) -> None:
