@@ -4,7 +4,6 @@ Rows go in through `Engine.submit`, one a request, with a queue that never runs 
 """
 
 import asyncio
-import gc
 import math
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from glossa.garbage import seldom_collected
 from madx.manifest import Digest
 from service.app import create_app
 from service.engine import Engine
@@ -43,15 +43,10 @@ async def engine_of(settings: Mapping[str, Any]) -> AsyncIterator[Server]:
     """A server that nobody reaches but through its engine, which takes as much as it is given. Stops it on leaving."""
     fields: dict[str, Any] = {"keys": "off", "deadline_s": PATIENCE_S, "queue_s": PATIENCE_S} | dict(settings)
     app = create_app(Settings(**fields))
-    async with app.router.lifespan_context(app):
+    async with app.router.lifespan_context(app), seldom_collected():
         server = app.state.server
         assert isinstance(server, Server)
-        gc.collect()
-        gc.freeze()  # as `glossa serve` does
-        try:
-            yield server
-        finally:
-            gc.unfreeze()
+        yield server
 
 
 def asked_row(ask: Ask, world: World, ranks: tuple[int, int]) -> AskedRow:

@@ -1,6 +1,7 @@
 """How our side's rows become batches: those that the server's own policy would form, or as many tokens as one names.
 
 A served batch is bounded by time, so on a CPU it has a few hundred tokens, and every distinct adapter makes it smaller.
+Where batches run side by side, each takes no more than its part of the rows that are left.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from madx.manifest import Digest
 from madx.plan import IDENTITY, RowStack, Slot
 from service.batching import BatchLimits, Costs, Waiting, choose
 from service.calibration import fit, measure
+from service.device_thread import in_lanes
 from service.model import Model
 from service.settings import Settings
 
@@ -31,17 +33,19 @@ def of_tokens(budget_tokens: int) -> Forming:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """As the server's device thread takes them from a queue that is never empty, all adapters being on the device."""
+    """As the server's device thread takes them out of its queue, all adapters being on the device."""
 
     costs: Costs
     limits: BatchLimits
+    lanes: int
 
     def __call__(self, rows: Sequence[Ask], stack_of: StackOf) -> list[list[Ask]]:
         line = [self._waiting(number, ask, stack_of(ask)) for number, ask in enumerate(rows)]
         sizes = {name: 1 for one in line for name in (one.language, one.task) if name is not None}
         formed: list[list[Ask]] = []
         while line:
-            chosen = choose(line, limits=self.limits, costs=self.costs, sizes=sizes, resident=sizes, now_s=0.0).batch
+            limits = self.limits.part(sum(one.cost for one in line) / self.lanes)
+            chosen = choose(line, limits=limits, costs=self.costs, sizes=sizes, resident=sizes, now_s=0.0).batch
             formed.append([rows[one.work] for one in chosen])
             taken = {one.work for one in chosen}
             line = [one for one in line if one.work not in taken]
@@ -67,4 +71,6 @@ def as_served(model: Model) -> Policy:
     """By the server's defaults, calibrated on this machine as the server does when it starts."""
     costs = fit(measure(model), model.loaded.config)
     limits = BatchLimits(tokens=_BATCH_TOKENS, masked=1, size_bytes=_ALL_BYTES, cost=costs.within(_BATCH_S))
-    return Policy(costs=costs, limits=limits)
+    if model.lanes is None:
+        return Policy(costs=costs, limits=limits, lanes=1)
+    return Policy(costs=costs, limits=in_lanes(limits, model.lanes.number), lanes=model.lanes.number)

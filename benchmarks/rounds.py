@@ -1,6 +1,7 @@
-"""Sides that race on the same rows, batch by batch in turn, so that what slows the machine slows all of them.
+"""Sides that race on the same rows, step by step in turn, so that what slows the machine slows all of them.
 
-A side turns a round's rows into steps; after each step the side that is furthest behind runs its next one.
+A side turns a round's rows into steps; after each step the side that is furthest behind runs its next one. Each round
+begins with another side.
 """
 
 import sys
@@ -19,7 +20,7 @@ Speeds = dict[str, list[float]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One batch: its tokens, without padding, and what computes it and says how many seconds that took."""
+    """A batch, or several side by side: tokens without padding, and what computes them and says in how many seconds."""
 
     tokens: int
     run: Callable[[], float]
@@ -56,8 +57,10 @@ def race(sides: Mapping[str, Side], rows: Sequence[Ask]) -> dict[str, float]:
 def races(sides: Mapping[str, Side], rounds: Iterable[Sequence[Ask]]) -> Speeds:
     """Every round on rows of its own. The first is not counted: it warms caches and allocators up."""
     speeds: Speeds = {name: [] for name in sides}
+    names = list(sides)
     for number, rows in enumerate(rounds):
-        result = race(sides, rows)
+        first = number % len(names)
+        result = race({name: sides[name] for name in names[first:] + names[:first]}, rows)
         shown = ", ".join(f"{name} {speed:,.0f}" for name, speed in result.items())
         print(f"{f'round {number}' if number else 'warm-up'}, tokens/s: {shown}", file=sys.stderr)
         if number:

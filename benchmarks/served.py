@@ -114,10 +114,11 @@ class Ours:
     forming: Forming
 
     def steps(self, rows: Sequence[Ask]) -> list[Step]:
-        return [
-            Step(tokens=tokens_of(batch), run=partial(timed, partial(self._run, batch)))
-            for batch in self.forming(rows, self.stack_of)
-        ]
+        """A step for each batch; one for all of them where they run side by side."""
+        batches = self.forming(rows, self.stack_of)
+        if self.served.model.lanes is None:
+            return [Step(tokens=tokens_of(batch), run=partial(timed, partial(self._run, batch))) for batch in batches]
+        return [Step(tokens=tokens_of(rows), run=partial(timed, partial(self._run_in_lanes, batches)))]
 
     def batch_tokens(self, rows: Sequence[Ask]) -> float:
         """Of a batch of `rows`, on average."""
@@ -127,3 +128,9 @@ class Ours:
         self.served.logits(batch, self.stack_of)
         if self.served.model.loaded.backbone.device.type == "cuda":
             torch.cuda.synchronize()
+
+    def _run_in_lanes(self, batches: Sequence[Sequence[Ask]]) -> None:
+        lanes = self.served.model.lanes
+        assert lanes is not None
+        for done in [lanes.submit(partial(self._run, batch)) for batch in batches]:
+            done.result()

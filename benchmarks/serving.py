@@ -36,7 +36,7 @@ from .traffic import MOST_TOKENS, Ask, asks, take
 
 SEED = 23
 ROUNDS = 5
-TOKENS = 3_072
+TOKENS = 4_096
 PADDED_ROWS = (1, 2, 4, 8, 16, 32)
 HELD_TOKENS = 256
 

@@ -1,22 +1,31 @@
-"""HTTP/1.1 for uvicorn, by `httptools`: uvicorn's own protocol, with bounds on what belongs to no body.
+"""HTTP/1.1 for uvicorn, by `httptools`: uvicorn's own protocol, with a door and with bounds on what belongs to no body.
 
 The parser takes heads, and trailers behind chunks, of any length and for as long as they come. Here a connection ends
-that sends too much of them, or whose next head does not come to its end.
+that sends too much of them, or whose next head does not come to its end. What the door refuses is answered as soon as
+its head is there, without a task of its own.
 """
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.types import Message, Scope
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 MOST_HEAD_BYTES = 1 << 16
 HEAD_S = 20.0
 """For so long the first head of a connection is waited for, and the end of any that has begun."""
 
 
+Refusal = Callable[[Scope], tuple[Message, Message] | None]
+"""A request's scope -> its whole answer, head and body, where the app need not hear of it."""
+
+
 class BoundedHttp(HttpToolsProtocol):
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    def __init__(self, *arguments: Any, refusal: Refusal, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self._refusal = refusal
         self._loose_bytes = 0  # what came since the last end of a head or piece of a body
         self._is_in_head = True
         self._patience: asyncio.TimerHandle | None = None
@@ -52,6 +61,17 @@ class BoundedHttp(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self._loose_bytes = 0
         super().on_body(body)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        # Behind others on a connection, or before a client that does not read, requests take the long way: it can wait.
+        is_free = not self.pipeline and not self.flow.write_paused
+        answer = self._refusal(cast(Scope, cycle.scope)) if is_free else None
+        if answer is None:
+            super()._start_asgi_task(cycle, app)
+            return
+        for message in answer:
+            with suppress(StopIteration):  # the end of a coroutine that has nothing to wait for
+                cycle.send(message).send(None)  # type: ignore[arg-type]
 
     def _wait_for_head(self) -> None:
         self._patience = self.loop.call_later(HEAD_S, self._give_up)

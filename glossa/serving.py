@@ -5,12 +5,12 @@ The app's lifespan is entered here and not by uvicorn, which would turn a domain
 
 import asyncio
 import contextlib
-import gc
 import math
 import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -21,8 +21,10 @@ from registry.access import has_usable_key
 from registry.registry import Registry
 from service.access import is_loopback
 from service.app import create_app
+from service.door import Door
 from service.settings import Settings
 
+from .garbage import seldom_collected
 from .http_protocol import BoundedHttp
 
 OnReady = Callable[[str], Awaitable[bool]]
@@ -90,22 +92,13 @@ async def _serve(settings: Settings, bound: socket.socket, on_ready: OnReady) ->
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, task.cancel)
     app = create_app(settings)
-    async with app.router.lifespan_context(app), _running(app, bound) as (server, running):
+    async with app.router.lifespan_context(app), _running(app, bound) as (server, running), seldom_collected():
         # uvicorn takes both signals while it runs, ends cleanly, and raises them again; the loop hears of them besides.
         loop.add_signal_handler(signal.SIGTERM, server.stop)
-        _leave_libraries_alone()
         if await on_ready(address_of(bound)):
             await running
         else:
             server.stop()
-
-
-def _leave_libraries_alone() -> None:
-    """What is there at the start stays until the end. Python's collector would go through it again and again, 0.1 s in
-    which nobody is answered.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 class StoppingServer(uvicorn.Server):
@@ -140,7 +133,8 @@ class StoppingServer(uvicorn.Server):
 
 def http_config(app: FastAPI, **options: Any) -> uvicorn.Config:
     """How uvicorn serves the app, wherever it does."""
-    return uvicorn.Config(app, http=BoundedHttp, access_log=False, **options)
+    http = partial(BoundedHttp, refusal=Door(app).refusal)
+    return uvicorn.Config(app, http=http, access_log=False, **options)  # type: ignore[arg-type]
 
 
 @contextlib.asynccontextmanager

@@ -1,8 +1,8 @@
 """The bank: the adapters that a device can run now; a slot is one adapter's number in it, 0 the identity.
 
-An adapter is staged by any thread, which does all the copying, and then added by the one thread that runs
-batches. On a CPU every adapter's weights lie as oneDNN reads them; on CUDA they lie in slabs, stacked by shape.
-There, copies to the device go over a stream of their own, so that no batch waits for an adapter of another.
+An adapter is staged by any thread, which does all the copying, and then added by one, the device's. On a CPU every
+adapter's weights lie as oneDNN reads them; on CUDA they lie in slabs, stacked by shape. There, copies to the device go
+over a stream of their own, so that no batch waits for an adapter of another.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,10 @@ class Staged:
 
 
 class Bank:
-    """Slots for adapters on one device. `stage` is safe in any thread; one thread adds, removes and runs batches."""
+    """Slots for adapters on one device. `stage` is safe in any thread; one thread adds and removes.
+
+    Batches run in that thread too; where there are no slabs, which adding may move, they may run in any.
+    """
 
     def __init__(
         self,

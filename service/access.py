@@ -92,11 +92,18 @@ class Access:
             raise NotAllowed(f"this needs a key of the role {role}; this one is of the role {key.role}")
         return Caller(actor=key.actor, key=key)
 
-    async def _key(self, text: str) -> Key:
-        """By a digest, so that no key lies in memory for longer than its request."""
-        name = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    def remembered(self, text: str) -> Key | None:
+        """What the database said of a key a moment ago, while keys are asked for. Asks nobody, and counts nothing."""
+        return self._remembered(_digest(text)) if self._mode == "required" else None
+
+    def _remembered(self, name: bytes) -> Key | None:
         key, since_s = self._known.get(name, (None, 0.0))
-        if key is None or time.monotonic() - since_s > REMEMBERED_S:
+        return None if time.monotonic() - since_s > REMEMBERED_S else key
+
+    async def _key(self, text: str) -> Key:
+        name = _digest(text)
+        key = self._remembered(name)
+        if key is None:
             self._known.pop(name, None)
             known = self._known
             key = await run_in_threadpool(authenticate, self._registry, text)
@@ -143,6 +150,11 @@ async def controlled(registry: Registry, settings: Settings, watcher: Watcher) -
         yield access
     finally:
         await access.close()
+
+
+def _digest(text: str) -> bytes:
+    """So that no key lies in memory for longer than its request."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 def check_local(request: Request) -> None:

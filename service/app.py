@@ -57,7 +57,6 @@ from .routes import (
     versions,
 )
 from .settings import Settings
-from .shedding import Shedding
 from .state import Server
 from .watcher import Watcher
 
@@ -98,7 +97,6 @@ def create_app(settings: Settings) -> FastAPI:
         favicon_url="data:,",
         redirect_slashes=False,  # a redirect would lead to whatever host the client's header names
     )
-    app.add_middleware(Shedding)
     app.add_middleware(Barrier, metrics=metrics, access_log=settings.access_log)
     app.add_middleware(BodyGuard, limit_bytes=settings.max_body_bytes)  # around all others: it is added last
     app.add_exception_handler(GlossaError, _domain_error)

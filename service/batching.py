@@ -1,4 +1,4 @@
-"""Which rows run next: a pure function over values, no asyncio and no torch.
+"""Which rows run next, and which of them side by side: pure functions over values, no asyncio and no torch.
 
 Half of a batch is taken from the line in its order (`line` has that), the other half from the next few rows, those
 first whose adapters the batch has already: their weights are then read once. So a row moves forward by at least half a
@@ -6,7 +6,7 @@ batch at each turn, and the first in line is always taken: nobody starves. What 
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from madx.manifest import Digest
@@ -15,6 +15,10 @@ LOOKAHEAD = 2
 """So many batches' worth of rows are looked at."""
 _TELLING = 1 / 3
 """Of the limit: a batch of less says more of what beginning one takes than of the machine's speed."""
+_OF_SHARED = 1 / 8
+"""Of a batch's time, while several keys ask."""
+_LARGEST_SHARE = 0.7
+"""Of two parts' cost, in one of them. Beyond it, all cores on one operation at a time are faster."""
 _STEP = 1.25
 """How far one batch moves the limit at most, so that a moment in which the machine stood still is soon made good."""
 
@@ -67,17 +71,26 @@ class Costs:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchLimits:
     """`tokens`, `masked` positions and `size_bytes` of adapters are what memory holds. `cost` is what a batch should
-    take at most, in the unit of `Costs`; the first row may exceed it.
+    take at most, in the unit of `Costs`, and `share` its rows without their adapters; the first row may exceed both.
     """
 
     tokens: int
     masked: int
     size_bytes: int
     cost: float
+    share: float = math.inf
 
     def shared(self) -> "BatchLimits":
-        """While several keys ask: half of the time, so that one waits less for what runs of the others."""
-        return replace(self, cost=max(1.0, self.cost / 2))
+        """While several keys ask: a part of the time, so that one waits less for what runs of the others."""
+        return replace(self, cost=max(1.0, _OF_SHARED * self.cost))
+
+    def part(self, share: float) -> "BatchLimits":
+        """No more than so much of what waits, so that others have some too."""
+        return replace(self, share=share)
+
+    def times(self, batches: int) -> "BatchLimits":
+        """Of so many batches together."""
+        return replace(self, tokens=self.tokens * batches, masked=self.masked * batches, cost=self.cost * batches)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,14 +125,16 @@ class _Batch:
     masked: int = 0
     size_bytes: int = 0
     cost: float = 0.0
+    rows_cost: float = 0.0
 
     @property
     def is_half_full(self) -> bool:
-        return 2 * self.cost >= self.limits.cost or 2 * self.tokens >= self.limits.tokens
+        limits = self.limits
+        return 2 * self.cost >= limits.cost or 2 * self.rows_cost >= limits.share or 2 * self.tokens >= limits.tokens
 
     def take_if_it_fits(self, waiting: Waiting) -> bool:
         tokens, masked = self.tokens + waiting.tokens, self.masked + waiting.masked
-        cost, size_bytes = self.cost + waiting.cost, self.size_bytes
+        cost, rows_cost, size_bytes = self.cost + waiting.cost, self.rows_cost + waiting.cost, self.size_bytes
         language, task = waiting.language, waiting.task
         if language is not None and language not in self.adapters:
             cost += self.costs.language
@@ -128,12 +143,13 @@ class _Batch:
             cost += self.costs.task
             size_bytes += self.sizes[task]
         limits = self.limits
-        fits = cost <= limits.cost and size_bytes <= limits.size_bytes
+        fits = cost <= limits.cost and rows_cost <= limits.share and size_bytes <= limits.size_bytes
         if self.rows and not (fits and tokens <= limits.tokens and masked <= limits.masked):
             return False
         self.rows.append(waiting)
         self.adapters.update(digest for digest in (language, task) if digest is not None)
-        self.tokens, self.masked, self.cost, self.size_bytes = tokens, masked, cost, size_bytes
+        self.tokens, self.masked, self.size_bytes = tokens, masked, size_bytes
+        self.cost, self.rows_cost = cost, rows_cost
         return True
 
     def new_bytes(self, waiting: Waiting, resident: Collection[Digest]) -> int:
@@ -179,9 +195,28 @@ def choose(
             later.append(waiting)
         cost += waiting.cost
         tokens += waiting.tokens
-        if cost >= LOOKAHEAD * limits.cost or tokens >= LOOKAHEAD * limits.tokens:
+        if cost >= LOOKAHEAD * min(limits.cost, limits.share) or tokens >= LOOKAHEAD * limits.tokens:
             break
     later.sort(key=lambda waiting: batch.new_bytes(waiting, resident))  # stable: among equals the line's order
     for waiting in later:
         batch.take_if_it_fits(waiting)
     return Choice(batch=batch.rows, late=late)
+
+
+def split(batch: Sequence[Waiting], parts: int) -> list[list[Waiting]]:
+    """About equal in cost, rows of one language together; one part if they do not divide.
+
+    A cut may go through a language's rows, whose adapter then is read for both parts.
+    """
+    total = sum(waiting.cost for waiting in batch)
+    shares: list[list[Waiting]] = [[] for _ in range(parts)]
+    costs = [0.0] * parts
+    before = 0.0
+    for waiting in sorted(batch, key=lambda waiting: (waiting.language or "", waiting.task or "")):
+        part = min(parts - 1, int((before + waiting.cost / 2) * parts / total))  # where the row's middle falls
+        shares[part].append(waiting)
+        costs[part] += waiting.cost
+        before += waiting.cost
+    if max(costs) * parts > 2 * _LARGEST_SHARE * total:
+        return [list(batch)]
+    return [share for share in shares if share]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -83,9 +84,9 @@ def attention_of(backbone: BackboneConfig) -> float:
 
 
 def spread(lanes: int) -> list[int]:
-    """Which adapter each row has, by number, in the order in which lanes take rows.
+    """Which adapter each row has, by number, lane by lane.
 
-    Every lane gets as many different ones, since lanes wait for the slowest. The last of one is the first of the next,
+    Every lane gets as many different ones, since the slowest is waited for. The last of one is the first of the next,
     so that few have to be made; where there are many lanes, each has two.
     """
     in_lane = max(2, min(_MOST_ADAPTERS, 1 + 2 * _MOST_ADAPTERS // lanes))
@@ -95,7 +96,7 @@ def spread(lanes: int) -> list[int]:
 def measure(model: Model) -> Timings:
     """In the device thread, before it serves. Leaves the bank as it was."""
     config = model.loaded.config
-    mixed = spread(model.lanes)
+    mixed = spread(model.width)
     one, adapters = [0] * len(mixed), mixed[-1] + 1
     long = min(_LONG if model.loaded.backbone.device.type == "cpu" else _LONG_OFF_CPU, config.max_tokens)
     head = HeadConfig(type="tagging", labels=("O", "B"))
@@ -160,6 +161,16 @@ def _ids(tokens: int, config: BackboneConfig) -> tuple[int, ...]:
 
 
 def _read(model: Model, rows: list[Row]) -> None:
+    """All rows, in every lane its own at once."""
+    if model.lanes is None:
+        _read_batch(model, rows)
+        return
+    batches = [rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS)]
+    for lane in [model.lanes.submit(partial(_read_batch, model, batch)) for batch in batches]:
+        lane.result()
+
+
+def _read_batch(model: Model, rows: list[Row]) -> None:
     """As `model.run_rows` does; reading an answer waits for the device."""
     for logits in model.infer(rows):
         read(logits, Candidates(top_k=1))

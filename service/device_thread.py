@@ -10,9 +10,10 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from madx.errors import GlossaError
+from madx.lanes import LANE_TOKENS
 
 from .batching import BatchLimits, Costs
 from .calibration import fit, measure
@@ -27,7 +28,7 @@ from .work import Work
 
 _log = logging.getLogger(__name__)
 _LOGITS_BYTES = 256 << 20
-"""Of a batch's masked positions, each with a float32 for every piece of the vocabulary."""
+"""Of the masked positions of all batches that run, each with a float32 for every piece of the vocabulary."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +46,13 @@ class EngineLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """What the thread has made before it serves."""
+    """What the thread has made before it serves. No row with more than `most_masked` masks can run."""
 
     model: Model
     residency: Residency
     costs: Costs
     limits: BatchLimits
+    most_masked: int
 
 
 class DeviceThread:
@@ -156,13 +158,20 @@ class DeviceThread:
         costs = fit(measure(model), model.loaded.config)
         self._report(costs)
         residency = self._open_residency(model, lambda: self._inbox.put(Reclaim()))
+        most_masked = max(1, _LOGITS_BYTES // (4 * model.loaded.config.vocab_size))
         limits = BatchLimits(
             tokens=self._limits.batch_tokens,
-            masked=max(1, _LOGITS_BYTES // (4 * model.loaded.config.vocab_size)),
+            masked=most_masked,
             size_bytes=residency.device.limit_bytes,
             cost=costs.within(self._limits.batch_s),
         )
-        return Opened(model=model, residency=residency, costs=costs, limits=limits)
+        return Opened(
+            model=model,
+            residency=residency,
+            costs=costs,
+            limits=limits if model.lanes is None else in_lanes(limits, model.lanes.number),
+            most_masked=most_masked,
+        )
 
     def _turns(self, opened: Opened) -> Turns:
         adapters, costs, metrics = opened.residency.device, opened.costs, self._metrics
@@ -173,6 +182,7 @@ class DeviceThread:
             costs=costs,
             batch_s=self._limits.batch_s,
             metrics=metrics,
+            post=self._inbox.put,
         )
         return Turns(self._forwards, adapters, self._inbox, costs=costs, hand_over=self._hand_over, metrics=metrics)
 
@@ -183,6 +193,16 @@ class DeviceThread:
             self._metrics.cost_tokens.labels(part=part).set(tokens)
         measured = ", ".join(f"{tokens:.1f} for each {part}" for part, tokens in parts.items())
         _log.info("calibrated: %.0f tokens/s; in tokens: %s", 1 / costs.seconds_per_token, measured)
+
+
+def in_lanes(limits: BatchLimits, lanes: int) -> BatchLimits:
+    """What one of the batches may hold that run side by side, from `limits` of one that has the whole device."""
+    return replace(
+        limits,
+        tokens=min(limits.tokens, LANE_TOKENS),
+        masked=max(1, limits.masked // lanes),
+        cost=max(1.0, limits.cost / lanes),
+    )
 
 
 def shutting_down() -> Draining:

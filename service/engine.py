@@ -64,8 +64,8 @@ class Engine:
             opened.costs,
             queue_tokens=self._limits.queue_tokens,
             queue_s=self._limits.queue_s,
-            batch_tokens=opened.limits.tokens,
-            batch_masked=opened.limits.masked,
+            batch_tokens=self._limits.batch_tokens,
+            batch_masked=opened.most_masked,
             metrics=self._metrics,
         )
         self._opened = opened

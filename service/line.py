@@ -39,9 +39,15 @@ class Line:
         self._tags: dict[str, float] = {}
         self._virtual = 0.0
         self._number = 0
+        self._cost = 0.0
 
     def __len__(self) -> int:
         return self._number
+
+    @property
+    def cost(self) -> float:
+        """Of all rows."""
+        return self._cost
 
     @property
     def waiting_keys(self) -> int:
@@ -60,6 +66,7 @@ class Line:
                 self._tags[waiting.key] = max(self._tags.get(waiting.key, full), full)
             insort(self._rows[waiting.key], _place(waiting))
             self._number += 1
+            self._cost += waiting.cost
 
     def discard(self, rows: Iterable[Waiting]) -> None:
         """Take rows out that will not run; what is not in line is no error."""
@@ -74,6 +81,7 @@ class Line:
                 continue
             del places[index]
             self._number -= 1
+            self._cost -= waiting.cost
             if not places:
                 del self._rows[waiting.key]
                 self._forget_if_new(waiting.key)
@@ -111,7 +119,7 @@ class Line:
     def _begin_anew_if_empty(self) -> None:
         if not self._rows:
             self._tags.clear()
-            self._virtual = 0.0
+            self._virtual = self._cost = 0.0  # sums of floats do not end at zero
 
     def _forget_if_new(self, key: str) -> None:
         """Who does not wait, and would come where a new key does, need not be remembered."""

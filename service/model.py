@@ -9,12 +9,13 @@ from madx.bank import Bank
 from madx.errors import InvalidConfig
 from madx.forward import Row, infer
 from madx.graphs import CudaCapture, Graphs
-from madx.lanes import Lanes, infer_rounded
+from madx.lanes import Lanes
 from madx.linear import prepack
 from madx.loading import LoadedBackbone, load_backbone
 from madx.manifest import Digest
 from madx.plan import IDENTITY, RowStack, Slot
 from madx.precision import Precision, choose_precision
+from madx.rounding import infer_rounded
 from registry.values import Version
 
 from .errors import InvalidSettings
@@ -32,20 +33,25 @@ Infer = Callable[[Sequence[Row]], list[torch.Tensor]]
 class Model:
     """A loaded backbone, the bank beside it, and the forward over both.
 
-    `infer` cuts a batch into `lanes` parts where it can, and runs a batch of a new shape as it will from then on once
-    it has run it `warm_ups` times.
+    `infer` runs a batch on all of the device; where there are `lanes`, it may also run in several of them at once. A
+    batch of a new shape runs as it will from then on once it has run `warm_ups` times.
     """
 
     loaded: LoadedBackbone
     bank: Bank
     precision: Precision
     infer: Infer
-    lanes: int = 1
+    lanes: Lanes | None = None
     warm_ups: int = 0
+
+    @property
+    def width(self) -> int:
+        """How many batches run side by side at most."""
+        return 1 if self.lanes is None else self.lanes.number
 
 
 def open_model(settings: Settings) -> Model:
-    """In the device thread, the only one that changes the bank or runs batches; loader threads stage adapters."""
+    """In the device thread, which alone changes the bank; loader threads stage adapters, and lanes run batches."""
     device = choose_device(settings.device)
     try:
         precision = choose_precision(settings.dtype, device)
@@ -75,10 +81,8 @@ def _sped_up(model: Model) -> Model:
     backbone, bank = model.loaded.backbone, model.bank
     if backbone.device.type == "cpu":
         cores = torch.get_num_threads()
-        if cores == 1:
-            return replace(model, infer=lambda rows: infer_rounded(backbone, bank, rows), warm_ups=0)
-        lanes = Lanes(cores)
-        return replace(model, infer=lambda rows: lanes.infer(backbone, bank, rows), lanes=cores, warm_ups=0)
+        lanes = Lanes(cores) if cores > 1 else None
+        return replace(model, infer=lambda rows: infer_rounded(backbone, bank, rows), lanes=lanes, warm_ups=0)
     if backbone.device.type == "cuda" and bank.grouped_slabs is not None and backbone.runs_varlen:
         graphs = Graphs(backbone, bank, capture=CudaCapture(backbone.device), after=_RECORDED_AFTER)
         return replace(

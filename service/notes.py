@@ -4,6 +4,8 @@ When the request has ended, `barrier` makes its figures and its line of the log 
 secret have no place here.
 """
 
+import re
+import secrets
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -11,6 +13,8 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 _PLACE = "glossa.note"
+_REQUEST_ID = b"x-request-id"
+_SAFE = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,3 +47,11 @@ def note_of(request: Request) -> Note:
     note = request.scope[_PLACE]
     assert isinstance(note, Note)
     return note
+
+
+def request_id_of(scope: Scope) -> str:
+    """The client's, where it can stand in a header and a log as it is; else one of our own."""
+    for name, value in scope["headers"]:
+        if name == _REQUEST_ID and _SAFE.fullmatch(value):
+            return str(value, "ascii")
+    return secrets.token_hex(8)

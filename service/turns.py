@@ -1,4 +1,4 @@
-"""The device thread's loop: messages in, batches through the forward, answers out. One `turn` fits on a screen.
+"""The device thread's loop: messages in, batches to the forwards, answers out. One `turn` fits on a screen.
 
 Everything that reaches the thread comes through its inbox, and every request that does is told its outcome exactly
 once: its result, a domain error, or, when the loop ends, that news.
@@ -14,7 +14,7 @@ from madx.errors import GlossaError
 
 from .batching import Costs, choose
 from .errors import AdapterLoadFailed
-from .forwards import Chosen, Forwards, Outcome
+from .forwards import Batch, Chosen, Forwards, Outcome, Ran
 from .line import Line
 from .metrics import Metrics
 from .residency.device import DeviceMemory
@@ -54,7 +54,7 @@ class Stop:
     pass
 
 
-Message = Work | Loaded | Withdrawn | Reclaim | Stop
+Message = Work | Loaded | Withdrawn | Reclaim | Ran | Stop
 
 
 Inbox = queue.SimpleQueue[Message]
@@ -93,25 +93,25 @@ class Turns:
         self._line = Line(credit=CREDIT_S / costs.seconds_per_token)
         self._shared_until_s = 0.0
         self._outcomes: list[tuple[Work, Done | GlossaError]] = []
+        self._ran_cost = self._ran_s = 0.0
 
     def turn(self) -> bool:
-        """Policy, compute, reply. False once the engine is to stop."""
+        """Replies, policy, batches begun. False once the engine is to stop."""
         self._forwards.pulse()
         if not self._receive():
+            self._see_to_the_end()
             return False
         self._adapters.reclaim()
-        batch = self._choose()
+        while self._forwards.is_free and (batch := self._next()):
+            self._flush()
+            self._forwards.begin(batch)
         self._flush()
-        if batch:
-            started_s = time.monotonic()
-            outcomes = self._forwards.run(batch)
-            self._reply(outcomes)
-            self._flush(sum(chosen.waiting.cost for chosen in batch), time.monotonic() - started_s)
         return True
 
     def _receive(self) -> bool:
         """Take in all messages, waiting for one if no row can run. False for a stop."""
-        wait = not self._line
+        can_begin = self._forwards.is_free and (self._line or self._forwards.has_failed_parts)
+        wait = not can_begin
         self._forwards.beat()
         while True:
             try:
@@ -119,17 +119,28 @@ class Turns:
             except queue.Empty:
                 return True
             wait = False
-            match message:
-                case Work():
-                    self._accept(message)
-                case Loaded():
-                    self._queue_if_loaded(message.number)
-                case Withdrawn():
-                    self._withdraw(message.number)
-                case Reclaim():
-                    pass
-                case Stop():
-                    return False
+            if isinstance(message, Stop):
+                return False
+            self._take(message)
+
+    def _take(self, message: Message) -> None:
+        match message:
+            case Work():
+                self._accept(message)
+            case Loaded():
+                self._queue_if_loaded(message.number)
+            case Withdrawn():
+                self._withdraw(message.number)
+            case Ran():
+                self._reply(message)
+            case Reclaim() | Stop():
+                pass
+
+    def _see_to_the_end(self) -> None:
+        """Of what runs."""
+        while self._forwards.is_running:
+            self._take(self._inbox.get())
+        self._flush()
 
     def _accept(self, work: Work) -> None:
         self._works[work.number] = work
@@ -153,15 +164,21 @@ class Turns:
             work.is_queued = True
             self._line.add(work.waiting)
 
-    def _choose(self) -> list[Chosen]:
-        """The next batch, out of the line. Requests whose deadline has passed are told so and never computed."""
+    def _next(self) -> Batch:
+        """What of a failed batch somebody still waits for, else a batch out of the line; empty where none can begin."""
+        while self._forwards.has_failed_parts:
+            if batch := [chosen for chosen in self._forwards.failed_part() if chosen.work.number in self._works]:
+                return batch
+        return self._choose()
+
+    def _choose(self) -> Batch:
+        """Requests whose deadline has passed are told so and never computed."""
         now_s = time.monotonic()
         if self._line.waiting_keys > 1:
             self._shared_until_s = now_s + SHARED_S
-        limits = self._forwards.limits
         choice = choose(
             self._line.in_turn(),
-            limits=limits.shared() if now_s < self._shared_until_s else limits,
+            limits=self._forwards.limits(self._line.cost, are_shared=now_s < self._shared_until_s),
             costs=self._costs,
             sizes=self._adapters.sizes,
             resident=self._adapters.resident,
@@ -172,18 +189,24 @@ class Turns:
         self._line.take(choice.batch)
         return [Chosen(work=self._works[waiting.work], waiting=waiting) for waiting in choice.batch]
 
-    def _reply(self, outcomes: Sequence[tuple[Chosen, Outcome]]) -> None:
-        for chosen, outcome in outcomes:
-            work = chosen.work
-            if work.number not in self._works:
-                continue  # another of its rows has failed
-            if isinstance(outcome, GlossaError):
-                self._answer(work, outcome)
-                continue
-            work.answers[chosen.waiting.row] = outcome
-            done = work.done()
-            if done is not None:
-                self._answer(work, done)
+    def _reply(self, ran: Ran) -> None:
+        ended = self._forwards.end(ran)
+        self._ran_cost += ended.cost
+        self._ran_s += ended.seconds
+        for chosen, outcome in ended.outcomes:
+            self._note(chosen, outcome)
+
+    def _note(self, chosen: Chosen, outcome: Outcome) -> None:
+        work = chosen.work
+        if work.number not in self._works:
+            return  # another of its rows has failed
+        if isinstance(outcome, GlossaError):
+            self._answer(work, outcome)
+            return
+        work.answers[chosen.waiting.row] = outcome
+        done = work.done()
+        if done is not None:
+            self._answer(work, done)
 
     def _answer(self, work: Work, outcome: Done | GlossaError) -> None:
         """The only way out of `_works` but for a withdrawal, so that nothing is answered twice."""
@@ -195,11 +218,11 @@ class Turns:
         if work is not None and work.is_queued and len(work.answers) < len(work.rows):
             self._line.discard(work.waiting)
 
-    def _flush(self, cost: float = 0.0, seconds: float = 0.0) -> None:
+    def _flush(self) -> None:
         """Hand all outcomes over at once: each time the event loop is woken costs it and this thread some time."""
-        if self._outcomes or cost:
-            outcomes, self._outcomes = self._outcomes, []
-            self._hand_over(TurnOutcomes(outcomes=outcomes, cost=cost, seconds=seconds))
+        if self._outcomes or self._ran_cost:
+            self._hand_over(TurnOutcomes(outcomes=self._outcomes, cost=self._ran_cost, seconds=self._ran_s))
+            self._outcomes, self._ran_cost, self._ran_s = [], 0.0, 0.0
 
     def end(self, reason: GlossaError) -> None:
         """Tell everybody who is still here. The inbox is closed by then."""

@@ -1,6 +1,6 @@
 """Adapters on the device, staged or in a slot of the bank: a limit in bytes, and none that is in use leaves.
 
-An adapter is in use while somebody holds its lease: a queued request, or the batch that runs. Loader threads bring
+An adapter is in use while somebody holds its lease: a queued request, or a batch that runs. Loader threads bring
 adapters in and say which are to go; only the device thread touches slots, and takes those out at its next turn.
 """
 
@@ -65,9 +65,9 @@ class DeviceMemory(Generic[_Staged]):
         self._doomed: set[Digest] = set()
         self._pinned = Pinned(limit_bytes)
         self._used_bytes = 0
-        self._is_computing = False
+        self._computing = 0
         self._is_closed = False
-        self._computed_s = self._overcommitted_s = float("-inf")  # when the last batch ended, the last load went over
+        self._computed_s = self._overcommitted_s = float("-inf")  # when a batch last ended, the last load went over
         metrics.tier_limit_bytes.labels(tier="device").set(limit_bytes)
 
     @property
@@ -169,12 +169,12 @@ class DeviceMemory(Generic[_Staged]):
         if size_bytes > self.limit_bytes:
             raise self._too_large(size_bytes)
         self.reclaim()
-        self._is_computing = True
+        self._computing += 1
         try:
             yield {digest: self._slot_of(digest) for digest in leases}
         finally:
             with self._changed:
-                self._is_computing = False
+                self._computing -= 1
                 self._computed_s = self._clock()
                 self._changed.notify_all()
 
@@ -222,7 +222,7 @@ class DeviceMemory(Generic[_Staged]):
         waited_s = now_s - max(began_s, self._overcommitted_s)
         if waited_s > OVER_AFTER_S:
             return True
-        is_idle = not self._is_computing and not self._doomed
+        is_idle = not self._computing and not self._doomed
         return is_idle and min(waited_s, now_s - self._computed_s) > OVER_AFTER_IDLE_S
 
     def _evict(self, size_bytes: int) -> bool:

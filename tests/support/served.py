@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 
 from madx.config import HeadConfig, language_config
 from madx.forward import Row
+from madx.lanes import Lanes
 from madx.loading import LoadedBackbone, load_backbone
 from registry import catalog
 from registry.references import AdapterRef
@@ -98,12 +99,15 @@ def make_home(folder: Path, *, masked_lm: bool = True) -> Home:
 class Forward:
     """The model's own forward, which a test can hold up or make fail once the engine has started.
 
-    `batches` has the row count of each; each takes one of `failures`, None for none, and `poison` fails every time.
+    `batches` has the row count of each, `threads` where it ran; each takes one of `failures`, None for none, and
+    `poison` fails every time. A batch waits for the first of `gates` that none has taken, else for `gate`.
     """
 
     real: Any = None
     is_watched: bool = False
     batches: list[int] = field(default_factory=list)
+    threads: list[str] = field(default_factory=list)
+    gates: list[threading.Event] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     failures: list[BaseException | None] = field(default_factory=list)
@@ -113,8 +117,9 @@ class Forward:
         if not self.is_watched:
             unwatched: list[torch.Tensor] = self.real(rows)
             return unwatched
-        gate = self.gate
+        gate = self.gates.pop(0) if self.gates else self.gate
         self.batches.append(len(rows))
+        self.threads.append(threading.current_thread().name)
         self.entered.release()
         assert gate.wait(PATIENCE_S)
         failure = self.failures.pop(0) if self.failures else None
@@ -192,9 +197,18 @@ async def patiently(future: "asyncio.Future[Done]") -> Done:
 
 @asynccontextmanager
 async def running_engine(
-    home: Home, *, gated: bool = False, adapter_bytes: int = 1 << 30, load_timeout_s: float = PATIENCE_S, **limits: Any
+    home: Home,
+    *,
+    gated: bool = False,
+    lanes: int = 1,
+    adapter_bytes: int = 1 << 30,
+    load_timeout_s: float = PATIENCE_S,
+    **limits: Any,
 ) -> AsyncIterator[Rig]:
-    """Starts with an open gate unless `gated`; stops the engine at the end, whatever the test did."""
+    """Starts with an open gate unless `gated`; stops the engine at the end, whatever the test did.
+
+    With one of `lanes` batches run one after the other in the device thread, as they do on a GPU.
+    """
     forward, metrics = Forward(), Metrics()
     if not gated:
         forward.gate.set()
@@ -205,7 +219,7 @@ async def running_engine(
         model = open_model(home.settings())
         models.append(model)
         forward.real = model.infer
-        return replace(model, infer=forward)
+        return replace(model, infer=forward, lanes=Lanes(lanes) if lanes > 1 else None)
 
     chosen: dict[str, Any] = {
         "queue_tokens": 4096,

@@ -19,7 +19,7 @@ def stack_of(ask: Ask) -> RowStack:
 
 def test_every_row_is_in_one_batch_of_the_policy() -> None:
     asked = rows()
-    formed = Policy(costs=COSTS, limits=LIMITS)(asked, stack_of)
+    formed = Policy(costs=COSTS, limits=LIMITS, lanes=1)(asked, stack_of)
     assert sorted(ask.number for batch in formed for ask in batch) == [ask.number for ask in asked]
     for batch in formed:
         adapters = {stack_of(ask) for ask in batch}
@@ -29,7 +29,7 @@ def test_every_row_is_in_one_batch_of_the_policy() -> None:
 
 
 def test_adapters_make_a_batch_smaller_and_bare_rows_fill_it() -> None:
-    policy = Policy(costs=COSTS, limits=LIMITS)
+    policy = Policy(costs=COSTS, limits=LIMITS, lanes=1)
     mixed, alike, bare = (
         len(policy(rows(), stack)) for stack in (stack_of, lambda _: stack_of(rows()[0]), lambda _: BARE)
     )

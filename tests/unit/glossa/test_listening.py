@@ -3,12 +3,16 @@
 import asyncio
 import gc
 import socket
+import time
 from pathlib import Path
+from weakref import ref
 
 import pytest
 
+from glossa import garbage
+from glossa.garbage import seldom_collected
 from glossa.serving import CannotListen, listen, serve_until_stopped
-from tests.support.served import make_home
+from tests.support.served import PATIENCE_S, make_home
 
 
 def test_answers_leave_at_once() -> None:
@@ -40,16 +44,38 @@ def test_a_port_that_is_taken() -> None:
             listen("127.0.0.1", bound.getsockname()[1])
 
 
-def test_what_the_libraries_hold_is_not_collected_again(tmp_path: Path) -> None:
-    frozen: list[int] = []
+def test_a_server_has_what_lives_long_collected_seldom(tmp_path: Path) -> None:
+    found: list[tuple[int, int]] = []
 
     async def on_ready(_address: str) -> bool:
-        frozen.append(gc.get_freeze_count())
+        found.append((gc.get_freeze_count(), gc.get_threshold()[2]))
         return False
 
+    before = gc.get_threshold()
     with listen("127.0.0.1", 0) as bound:
-        try:
-            serve_until_stopped(make_home(tmp_path).settings(), bound, on_ready)
-        finally:
-            gc.unfreeze()
-    assert frozen[0] > 100_000
+        serve_until_stopped(make_home(tmp_path).settings(), bound, on_ready)
+    ((frozen, old),) = found
+    assert frozen > 100_000
+    assert old > 1_000_000
+    assert gc.get_threshold() == before
+    assert gc.get_freeze_count() == 0
+
+
+def test_what_is_left_in_a_cycle_goes_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Node:
+        own: object
+
+    async def check() -> None:
+        async with seldom_collected():
+            node = Node()
+            node.own = node
+            gone = ref(node)
+            gc.collect(1)  # so that it counts to what lives long
+            del node
+            until_s = time.monotonic() + PATIENCE_S
+            while gone() is not None:
+                assert time.monotonic() < until_s
+                await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(garbage, "COLLECTED_EVERY_S", 0.05)
+    asyncio.run(check())

@@ -1,5 +1,7 @@
 """Prepacked layers against plain ones, in each precision; int8 rows that do not depend on their neighbours; lanes."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -8,10 +10,11 @@ from madx.bank import Bank
 from madx.config import Activation, HeadConfig, language_config, task_config
 from madx.errors import InvalidConfig
 from madx.forward import Row, infer
-from madx.lanes import Lanes, split_rows
+from madx.lanes import Lanes
 from madx.linear import Int8Linear, Linear, PrepackedLinear, prepack, quantise_tokens
-from madx.plan import IDENTITY, RowStack, Slot
+from madx.plan import IDENTITY, RowStack
 from madx.precision import FLOAT32, Precision, choose_precision, has_bfloat16, has_int8
+from madx.rounding import infer_rounded
 from tests.support.network import CONFIG, make_network, make_rows
 from tests.support.tiny import make_adapter
 
@@ -109,29 +112,15 @@ def test_a_mixed_row_equals_itself_alone(precision: Precision) -> None:
         assert drift(found, infer(backbone, bank, [row])[0]) < allowed
 
 
-@pytest.mark.parametrize("cores", [1, 2, 3, 5])
-def test_lanes_answer_as_one_forward_does(cores: int) -> None:
+def test_batches_side_by_side_answer_as_one_after_the_other() -> None:
+    """Lanes share the backbone and the bank."""
     backbone, bank, rows = served(FLOAT32)
-    found = Lanes(cores).infer(backbone, bank, rows)
-    expected = infer(backbone, bank, rows)
-    assert all(drift(a, b) < 1e-5 for a, b in zip(found, expected, strict=True))
-
-
-def test_lanes_share_tokens_about_equally_and_keep_languages_together() -> None:
-    stacks = [RowStack(language=Slot(1 + index % 4)) for index in range(40)]
-    rows = make_rows([10 + index % 7 for index in range(40)], stacks)
-    shares = split_rows(rows, 2)
-    assert sorted(row for share in shares for row in share) == list(range(40))
-    tokens = [sum(len(rows[row].input_ids) for row in share) for share in shares]
-    assert max(tokens) - min(tokens) <= 2 * 17
-    languages = [{rows[row].stack.language for row in share} for share in shares]
-    assert len(languages[0] & languages[1]) <= 1
-
-
-def test_rows_that_cannot_be_shared_out_stay_together() -> None:
-    assert split_rows(make_rows([90], [RowStack()]), 2) == [[0]]
-    assert split_rows(make_rows([90, 5, 5], [RowStack()]), 2) == [[0, 1, 2]]
-    assert [len(share) for share in split_rows(make_rows([50, 50], [RowStack()]), 2)] == [1, 1]
+    lanes = Lanes(3)
+    batches = [rows[start::5] for start in range(5)] * 4
+    found = [lanes.submit(partial(infer_rounded, backbone, bank, batch)) for batch in batches]
+    for batch, future in zip(batches, found, strict=True):
+        expected = infer(backbone, bank, batch)
+        assert all(drift(a, b) < 1e-5 for a, b in zip(future.result(60), expected, strict=True))
 
 
 def test_auto_takes_halves_only_where_the_processor_has_them(monkeypatch: pytest.MonkeyPatch) -> None:

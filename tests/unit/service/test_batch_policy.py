@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from madx.manifest import Digest, digest_of
-from service.batching import BatchLimits, Costs, Waiting, choose
+from service.batching import BatchLimits, Costs, Waiting, choose, split
 
 A, B, C, D, E = (digest_of(name) for name in (b"a", b"b", b"c", b"d", b"e"))
 SIZES = {A: 10, B: 10, C: 10, D: 1, E: 2}
@@ -93,8 +93,8 @@ def test_however_many_are_late_a_batch_is_found_behind_them() -> None:
     assert len(choice.late) == 100
 
 
-def test_a_batch_that_keys_share_takes_half_the_time() -> None:
-    assert WIDE.shared() == replace(WIDE, cost=500.0)
+def test_a_batch_that_keys_share_takes_an_eighth_of_the_time() -> None:
+    assert WIDE.shared() == replace(WIDE, cost=125.0)
     assert replace(WIDE, cost=1.0).shared().cost == 1.0
 
 
@@ -200,3 +200,45 @@ def test_nobody_is_passed_for_long_by_rows_of_a_language_that_is_in_the_batch(li
         for chosen in batch:
             assert turns <= 1 + before[chosen.work] / (tokens / 2)
         left = [waiting for waiting in left if waiting not in batch]
+
+
+def test_parts_cost_about_the_same_and_keep_languages_together() -> None:
+    batch = [row(work, 10 + work % 7, language=(A, B, C, D)[work % 4]) for work in range(40)]
+    parts = split(batch, 2)
+    assert sorted(waiting.work for part in parts for waiting in part) == list(range(40))
+    costs = [sum(waiting.cost for waiting in part) for part in parts]
+    assert max(costs) - min(costs) <= 2 * 17
+    languages = [{waiting.language for waiting in part} for part in parts]
+    assert len(languages[0] & languages[1]) <= 1
+
+
+def test_rows_that_cannot_be_shared_out_stay_together() -> None:
+    assert split([row(1, 90)], 2) == [[row(1, 90)]]
+    assert [len(part) for part in split([row(1, 90), row(2, 5), row(3, 5)], 2)] == [3]
+    assert [len(part) for part in split([row(1, 50), row(2, 50)], 2)] == [1, 1]
+    assert [len(part) for part in split([row(1, 50), row(2, 50)], 1)] == [2]
+
+
+@given(
+    costs=st.lists(st.integers(min_value=1, max_value=128), min_size=1, max_size=60),
+    parts=st.integers(min_value=1, max_value=16),
+)
+def test_every_row_is_in_one_part(costs: list[int], parts: int) -> None:
+    found = split([row(number, cost) for number, cost in enumerate(costs)], parts)
+    assert sorted(waiting.work for part in found for waiting in part) == list(range(len(costs)))
+    assert all(found)
+    assert len(found) <= parts
+
+
+def test_limits_of_several_batches_together() -> None:
+    assert WIDE.times(3).cost == 3 * WIDE.cost
+    assert WIDE.times(3).tokens == 3 * WIDE.tokens
+    assert WIDE.times(3).size_bytes == WIDE.size_bytes
+
+
+def test_a_batch_takes_no_more_than_its_part_of_the_rows_whatever_their_adapters_cost() -> None:
+    line = [row(work, language=A) for work in range(8)]
+    for costs in (COSTS, replace(COSTS, language=500.0)):
+        assert works(line, WIDE.part(40.0), costs=costs) == [0, 1, 2, 3]
+    assert works(line, WIDE.part(1.0)) == [0]
+    assert len(works(line, replace(WIDE, cost=30.0).part(40.0))) == 3

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from madx.forward import Row
-from madx.lanes import split_rows
+from madx.lanes import Lanes
+from madx.plan import RowStack
 from service.calibration import Timings, attention_of, fit, measure, timed
 from service.model import open_model
 from tests.support.served import Home
@@ -96,24 +97,20 @@ def test_measuring_leaves_the_bank_as_it_was(home: Home) -> None:
 def test_in_every_lane_there_are_as_many_adapters_more_as_in_the_others(home: Home, lanes: int) -> None:
     """A lane that has one alone shows nothing of what several cost."""
     model = open_model(home.settings())
-    batches: list[list[Row]] = []
+    batches: list[list[RowStack]] = []
 
     def seen(rows: Sequence[Row]) -> list[torch.Tensor]:
-        batches.append(list(rows))
+        batches.append([row.stack for row in rows])
         return model.infer(rows)
 
-    timings = measure(replace(model, infer=seen, lanes=lanes))
-    in_lanes = set()
-    for batch in batches:
-        parts = [[batch[index].stack for index in part] for part in split_rows(batch, lanes)]
-        assert len(parts) == lanes
-        kinds = [(len({stack.language for stack in part}), len({stack.task for stack in part})) for part in parts]
-        assert len(set(kinds)) == 1
-        in_lanes.add(kinds[0])
-        assert len({row.stack.language for row in batch}) in (1, timings.adapters)
-        assert len({row.stack.task for row in batch}) in (1, timings.adapters)
-    (more,) = {most for most in (languages for languages, _ in in_lanes) if most > 1}
-    assert in_lanes == {(1, 1), (more, 1), (1, more)}
+    timings = measure(replace(model, infer=seen, lanes=Lanes(lanes) if lanes > 1 else None))
+    assert timings.rows == lanes * len(batches[0])
+    kinds = {(len({stack.language for stack in batch}), len({stack.task for stack in batch})) for batch in batches}
+    (more,) = {most for most in (languages for languages, _ in kinds) if most > 1}
+    assert kinds == {(1, 1), (more, 1), (1, more)}
+    for place in ("language", "task"):
+        mixed = [batch for batch in batches if len({getattr(stack, place) for stack in batch}) > 1]
+        assert len({getattr(stack, place) for batch in mixed for stack in batch}) == timings.adapters
     assert timings.adapters == lanes * (more - 1) + 1
 
 
