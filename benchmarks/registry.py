@@ -147,7 +147,7 @@ def measure(folder: Path, *, size: Size, count: int) -> dict[str, Figure]:
         for name, address in addresses.items():
             crowd, backbones = filled(name, folder / name, address, loaded, size)
             gc.collect()
-            gc.freeze()  # as `glossa serve` does
+            gc.freeze()  # what a server, too, leaves alone
             here = Here(registry=crowd.registry, fingerprint=backbones.served)
             for prefix, times in (
                 (name, ask_all(here, crowd, backbones, count)),

@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 PULSE_EVERY_S = 10.0
 _PULSE_IDS = (2, 3)
 _LARGE = 0.25
-"""Of what a batch may hold, so much is a large one; while several keys wait, batches take half."""
+"""Of what a batch may hold, so much is a large one."""
 _NOT_FINITE = "the answer is not finite: an adapter of this text, or the backbone, is damaged"
 
 
