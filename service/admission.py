@@ -5,18 +5,24 @@ A request comes in where that much is free, one of more than a quarter of the qu
 which always find some room, would keep it out for ever.
 
 A key may hold at most `SHARE` times what is still free, so that one that floods the queue leaves room for the next:
-the dynamic threshold of A. Choudhury and E. Hahne, IEEE/ACM Transactions on Networking 6 (2), 1998.
+the dynamic threshold of A. Choudhury and E. Hahne, IEEE/ACM Transactions on Networking 6 (2), 1998. While another key
+asks too, it may hold no more than some seconds' work: preparing what would wait longer than that takes time of the
+processor's just when the other one needs it.
 """
 
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from .batching import Costs
 from .errors import BodyTooLarge, QueueFull
 from .metrics import Metrics
+from .sharing import Sharing
 from .work import AskedRow
 
 SHARE = 2.0
+_OF_SHARED = 0.1
+"""Of the capacity, in what one key holds while another asks too."""
 _CRUMB_TOKENS = 32.0
 """Less room than this is none: a request would be tokenised only to be refused."""
 _MOST_ROOM = 0.25
@@ -38,6 +44,7 @@ class Admission:
         batch_tokens: int,
         batch_masked: int,
         metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """A batch holds at most `batch_tokens`, and `batch_masked` positions that the masked-LM head reads."""
         self._costs = costs
@@ -46,8 +53,10 @@ class Admission:
         self._batch_tokens = batch_tokens
         self._batch_masked = batch_masked
         self._metrics = metrics
+        self._clock = clock
         self._tokens = 0.0
         self._held: dict[str, float] = {}
+        self._sharing = Sharing()
         self._requests = 0
         self._ran_tokens = 1.0
         self._ran_s = costs.seconds_per_token
@@ -74,6 +83,7 @@ class Admission:
             )
         self._check_fits(cost, key)
         self._held[key] = self._held.get(key, 0.0) + cost
+        self._sharing.see(key, self._clock())
         self._count(cost, 1)
         return cost
 
@@ -88,6 +98,7 @@ class Admission:
             self._held[key] = held
         else:
             del self._held[key]
+        self._sharing.see(key, self._clock())
 
     def ran(self, cost: float, seconds: float) -> None:
         """A batch has run: how much may wait, and for how long."""
@@ -121,9 +132,15 @@ class Admission:
         if self._requests and room > free:
             return "the queue is full"
         held = self._held.get(key, 0.0)
-        if key and held and held + room > SHARE * free:
+        if key and held and held + room > self._most_held(key, free):
             return "this key holds as much of the queue as it may"
         return None
+
+    def _most_held(self, key: str, free: float) -> float:
+        most = SHARE * free
+        if self._sharing.is_beside_others(key, self._clock()):
+            return min(most, _OF_SHARED * self._capacity)
+        return most
 
     def _full(self, reason: str) -> QueueFull:
         half_s = self._tokens / 2 * self._ran_s / self._ran_tokens

@@ -4,10 +4,11 @@ Of the keys that wait, the one that was served least goes next, by start-time fa
 H. Cheng, SIGCOMM 1996): each key has a tag, to which the cost of its rows is added as they run, and virtual time is the
 least tag of those that wait. So keys that always wait are served alike, but for a batch.
 
-Two things differ. A key that comes is put back, to where it stood or to `credit` before virtual time, whichever is
+Two things differ. A key that comes back is put to where it stood or to `credit` before virtual time, whichever is
 later, and so goes before those that always wait until it has used that up: there, a key below its share has its rows
-computed at once although they come in bursts. And virtual time grows with whatever runs, if more slowly than the tag of
-a key that has its share: so a stream of keys with credit, new ones say, comes to stand behind a key that they pass.
+computed at once although they come in bursts, and in batches of their own, which are over sooner than full ones. A new
+key is level with those that wait. And virtual time grows with whatever runs, if more slowly than the tag of a key that
+has its share: so a stream of keys comes to stand behind a key that they pass.
 
 Whenever nobody waits, everything begins anew: who used a machine that was free has taken nothing from anybody.
 """
@@ -17,6 +18,11 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Sequence
 
 from .batching import Waiting
+
+_FORGOTTEN = 5.0
+"""So many credits behind virtual time a key that does not wait is as good as new."""
+_APART = 0.2
+"""Of its credit a key has before its rows run apart from those of others: more than turns alone make of it."""
 
 _Place = tuple[float, int, int, Waiting]
 """Ordered by rank, then by request and row, which no two rows share."""
@@ -29,7 +35,7 @@ def _place(waiting: Waiting) -> _Place:
 class Line:
     """Adding and removing a row costs the logarithm of their number; a batch looks only at the rows near its front.
 
-    While others wait, a key that does not is remembered as long as it has used any of its credit.
+    While others wait, a key that does not is remembered for a while.
     """
 
     def __init__(self, *, credit: float) -> None:
@@ -55,15 +61,15 @@ class Line:
 
     @property
     def remembered_keys(self) -> int:
-        """Those that wait, and those that have used some of their credit."""
+        """Those that wait, and those that have not been away for long."""
         return len(self._tags)
 
     def add(self, rows: Iterable[Waiting]) -> None:
         for waiting in rows:
             if waiting.key not in self._rows:
                 self._rows[waiting.key] = []
-                full = self._virtual - self._credit
-                self._tags[waiting.key] = max(self._tags.get(waiting.key, full), full)
+                stood = self._tags.get(waiting.key, self._virtual)
+                self._tags[waiting.key] = max(stood, self._virtual - self._credit)
             insort(self._rows[waiting.key], _place(waiting))
             self._number += 1
             self._cost += waiting.cost
@@ -87,11 +93,17 @@ class Line:
                 self._forget_if_new(waiting.key)
 
     def in_turn(self) -> Iterator[Waiting]:
-        """All rows, as fairness has it. The line must not change meanwhile."""
+        """All rows, as fairness has it; where a key has some of its credit, only those that keys have credit for.
+
+        The line must not change meanwhile.
+        """
         heads = [(self._tags[key], *places[0][:3], key, 0) for key, places in self._rows.items()]
         heapq.heapify(heads)
+        apart = bool(heads) and self._virtual - heads[0][0] > _APART * self._credit > 0
         while heads:
             tag, _, _, _, key, index = heads[0]
+            if apart and tag >= self._virtual:
+                return
             places = self._rows[key]
             waiting = places[index][3]
             index += 1
@@ -122,6 +134,5 @@ class Line:
             self._virtual = self._cost = 0.0  # sums of floats do not end at zero
 
     def _forget_if_new(self, key: str) -> None:
-        """Who does not wait, and would come where a new key does, need not be remembered."""
-        if key not in self._rows and self._tags[key] <= self._virtual - self._credit:
+        if key not in self._rows and self._tags[key] <= self._virtual - _FORGOTTEN * self._credit:
             del self._tags[key]

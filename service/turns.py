@@ -18,15 +18,13 @@ from .forwards import Batch, Chosen, Forwards, Outcome, Ran
 from .line import Line
 from .metrics import Metrics
 from .residency.device import DeviceMemory
+from .sharing import Sharing
 from .work import Done, Work, too_late
 
 CREDIT_S = 1.0
-"""What a key may have computed before the others have their turn again: some full batches. That is enough for requests
-that come at random at half of a key's share, and no more than what a new key may hold the others up for.
+"""What a key that was below its share may have computed before the others have their turn again: some full batches, and
+enough for requests that come at random at half of its share.
 """
-SHARED_S = 5.0
-"""For so long after several keys have waited batches stay short: the next row of one that asks little may come at any
-moment, and would wait for what runs then."""
 _IDLE_BEAT_S = 0.5
 
 
@@ -91,7 +89,7 @@ class Turns:
         self._metrics = metrics
         self._works: dict[int, Work] = {}
         self._line = Line(credit=CREDIT_S / costs.seconds_per_token)
-        self._shared_until_s = 0.0
+        self._sharing = Sharing()
         self._outcomes: list[tuple[Work, Done | GlossaError]] = []
         self._ran_cost = self._ran_s = 0.0
 
@@ -163,6 +161,7 @@ class Turns:
         elif len(done) == len(work.loads):
             work.is_queued = True
             self._line.add(work.waiting)
+            self._sharing.see(work.waiting[0].key, time.monotonic())
 
     def _next(self) -> Batch:
         """What of a failed batch somebody still waits for, else a batch out of the line; empty where none can begin."""
@@ -174,11 +173,9 @@ class Turns:
     def _choose(self) -> Batch:
         """Requests whose deadline has passed are told so and never computed."""
         now_s = time.monotonic()
-        if self._line.waiting_keys > 1:
-            self._shared_until_s = now_s + SHARED_S
         choice = choose(
             self._line.in_turn(),
-            limits=self._forwards.limits(self._line.cost, are_shared=now_s < self._shared_until_s),
+            limits=self._forwards.limits(self._line.cost, are_shared=self._sharing.keys(now_s) > 1),
             costs=self._costs,
             sizes=self._adapters.sizes,
             resident=self._adapters.resident,
@@ -187,6 +184,8 @@ class Turns:
         for number in {waiting.work for waiting in choice.late}:
             self._answer(self._works[number], too_late())
         self._line.take(choice.batch)
+        for key in {waiting.key for waiting in choice.batch}:
+            self._sharing.see(key, now_s)
         return [Chosen(work=self._works[waiting.work], waiting=waiting) for waiting in choice.batch]
 
     def _reply(self, ran: Ran) -> None:

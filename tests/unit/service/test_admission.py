@@ -1,6 +1,7 @@
 """What is refused before it is queued, and when to come again."""
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from service.batching import Costs
 from service.errors import BodyTooLarge, QueueFull
 from service.metrics import Metrics
 from service.readout import AllLogits, Candidates
+from service.sharing import SHARED_S
 from service.work import AskedRow
 
 COSTS = Costs(seconds_per_token=0.01, masked=3.0)
@@ -28,9 +30,21 @@ def row(tokens: int, *, masks: int = 0) -> AskedRow:
     )
 
 
-def admission(*, queue_tokens: int = 1_000, queue_s: float = 1e9, costs: Costs = COSTS) -> Admission:
+def admission(
+    *,
+    queue_tokens: int = 1_000,
+    queue_s: float = 1e9,
+    costs: Costs = COSTS,
+    clock: Callable[[], float] = lambda: 0.0,
+) -> Admission:
     return Admission(
-        costs, queue_tokens=queue_tokens, queue_s=queue_s, batch_tokens=100, batch_masked=4, metrics=Metrics()
+        costs,
+        queue_tokens=queue_tokens,
+        queue_s=queue_s,
+        batch_tokens=100,
+        batch_masked=4,
+        metrics=Metrics(),
+        clock=clock,
     )
 
 
@@ -125,11 +139,30 @@ def test_what_fits_no_batch_is_refused_for_good() -> None:
 def test_a_key_that_floods_the_queue_leaves_room_for_others() -> None:
     queue = admission(queue_tokens=9_000)
     assert fill(queue, "flood", 10) == 600
-    assert fill(queue, "second", 10) == 200
+    assert fill(queue, "second", 10) == 90
     assert fill(queue, "third", 10) >= 60
     with pytest.raises(QueueFull, match="this key"):
         queue.check_room("flood")
     queue.check_room("fourth")
+
+
+def test_a_key_that_shares_holds_a_tenth_of_the_queue() -> None:
+    queue = admission(queue_tokens=9_000)
+    cost = queue.admit([row(10)], "modest")
+    assert fill(queue, "flood", 10) == 90
+    queue.release(cost, "modest")
+    assert fill(queue, "flood", 10) == 0
+    assert queue.admit([row(100)] * 60, "large") == 6_000  # the first of a key is not cut
+
+
+def test_a_key_shares_until_the_others_have_asked_nothing_for_a_while() -> None:
+    now_s = 0.0
+    queue = admission(queue_tokens=9_000, clock=lambda: now_s)
+    queue.release(queue.admit([row(10)], "modest"), "modest")
+    now_s = SHARED_S
+    assert fill(queue, "flood", 10) == 90
+    now_s = SHARED_S + 0.1
+    assert fill(queue, "flood", 10) == 600 - 90
 
 
 def test_without_keys_all_of_the_queue_is_for_all() -> None:

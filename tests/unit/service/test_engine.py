@@ -401,8 +401,10 @@ def test_a_burst_of_a_key_below_its_share_goes_before_one_that_floods_the_queue(
         whole = 256 // len(row.input_ids)  # rows of a batch
         flood = [rig.submit(*[row] * whole, key="flood") for _ in range(8)]
         await rig.forward.running()
+        early = rig.submit(row, key="burst")
         for _ in range(3):
             await rig.forward.hold_next()
+        assert early.done()
         burst = rig.submit(*[row] * (whole - 2), key="burst")
         await rig.forward.hold_next()
         await rig.forward.hold_next()
