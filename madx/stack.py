@@ -8,7 +8,8 @@ LayerNorm (docs/architecture.md gives the equations and their sources):
     TA  = U_T act(D_T LA) + f                          form "paper", MAD-X eq. (2)
     out = norm(TA + a)
 
-Where no language adapter acts, LA is f and both forms run U_T act(D_T norm(f + a)) + f.
+Where no language adapter acts, LA is f and both forms run U_T act(D_T norm(f + a)) + f. LA and TA themselves are
+wanted by few: what is computed is f + a, LA + a and TA + a, each by adding a bottleneck's output to the one before.
 """
 
 from collections.abc import Sequence
@@ -78,25 +79,33 @@ def adapt(
     """Sub-layer output `f` and residual `a`, both (T, D) -> the sub-layer's final output (T, D)."""
     language = _acting(plan.language, adapters, layer, site)
     task = _acting(plan.task, adapters, layer, site)
-    h: torch.Tensor = norm(f + a)
+    f_a = f + a
+    h: torch.Tensor = norm(f_a)
     if not language and not task:
         return h
-    la = _replaced(f, [(s, _added(b, f, _input(ad, h, f), s)) for s, ad, b in language])
+    la_a = _replaced(f_a, [(s, _added(b, f_a, _input(ad, h, f), s)) for s, ad, b in language])
+    la = f
+    if any(_reads_raw(adapter) for _, adapter, _ in task):  # not la_a - a, nor la + a above: a row is as it is alone
+        la = _replaced(f, [(s, _added(b, f, _input(ad, h, f), s)) for s, ad, b in language])
+    h_la: torch.Tensor = norm(la_a) if language else h
     if not task:
-        adapted: torch.Tensor = norm(la + a)
-        return adapted
-    h_la: torch.Tensor = norm(la + a) if language else h
+        return h_la
     paper_input = h
     if any(adapter.config.form == "paper" for _, adapter, _ in task):
         paper_input = _replaced(h, [(s, la[s.start : s.stop]) for s, _, _ in language])
     pieces: list[tuple[Segment, torch.Tensor]] = []
     for segment, adapter, bottleneck in task:
         if adapter.config.form == "paper":
-            pieces.append((segment, _added(bottleneck, f, paper_input, segment)))
+            pieces.append((segment, _added(bottleneck, f_a, paper_input, segment)))
         else:
-            pieces.append((segment, _added(bottleneck, la, _input(adapter, h_la, la), segment)))
-    out: torch.Tensor = norm(_replaced(la, pieces) + a)
+            pieces.append((segment, _added(bottleneck, la_a, _input(adapter, h_la, la), segment)))
+    out: torch.Tensor = norm(_replaced(la_a, pieces))
     return out
+
+
+def _reads_raw(adapter: Adapter) -> bool:
+    """Whether a task adapter reads LA itself."""
+    return adapter.config.form == "paper" or not adapter.config.original_ln_before
 
 
 def _input(adapter: Adapter, normed: torch.Tensor, raw: torch.Tensor) -> torch.Tensor:
