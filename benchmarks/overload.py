@@ -37,13 +37,13 @@ REFUSED = (429, 504)
 def overload(sizes: Sizes, world: World, folder: Path) -> dict[str, Figure]:
     """Goodput in one flood of five times the capacity, window by window, over closed rounds before and after it.
 
-    A short flood goes before: what the first one allocates is kept for the next.
+    A flood as long goes before: what the first one allocates is kept for the next.
     """
     pools = {WARM: warming(sizes, world), MANY: traffic(sizes, world, count=8 * sizes.requests)}
     steady_s = steady_from_s(sizes.whole_queue_s)
     with arena(sizes, world, pools, folder) as opened:
         capacity_rps = opened.capacity_rps(sizes.requests)
-        _flood(opened, TIMES_CAPACITY * capacity_rps, seconds=steady_s, seed=SEED)
+        _flood(opened, TIMES_CAPACITY * capacity_rps, seconds=sizes.overload_s, seed=SEED)
         before, before_mib = opened.closed(sizes.requests), opened.server.memory_mib
         rate = TIMES_CAPACITY * max(capacity_rps, rps_of(before))
         flood = _flood(opened, rate, seconds=sizes.overload_s, seed=SEED + 1)
