@@ -6,7 +6,7 @@ which always find some room, would keep it out for ever.
 
 A key may hold at most `SHARE` times what is still free, so that one that floods the queue leaves room for the next:
 the dynamic threshold of A. Choudhury and E. Hahne, IEEE/ACM Transactions on Networking 6 (2), 1998. While another key
-asks too, it may hold no more than some seconds' work: preparing what would wait longer than that takes time of the
+asks too, it may hold no more than about a second's work: preparing what would wait longer than that takes time of the
 processor's just when the other one needs it.
 """
 
