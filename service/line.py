@@ -90,7 +90,7 @@ class Line:
             self._cost -= waiting.cost
             if not places:
                 del self._rows[waiting.key]
-                self._forget_if_new(waiting.key)
+                self._forget_if_away(waiting.key)
 
     def in_turn(self) -> Iterator[Waiting]:
         """All rows, as fairness has it; where a key has some of its credit, only those that keys have credit for.
@@ -126,13 +126,13 @@ class Line:
         if self._rows:
             self._virtual = max(slowest, min(self._tags[key] for key in self._rows))
             for key in list(self._tags):
-                self._forget_if_new(key)
+                self._forget_if_away(key)
 
     def _begin_anew_if_empty(self) -> None:
         if not self._rows:
             self._tags.clear()
             self._virtual = self._cost = 0.0  # sums of floats do not end at zero
 
-    def _forget_if_new(self, key: str) -> None:
+    def _forget_if_away(self, key: str) -> None:
         if key not in self._rows and self._tags[key] <= self._virtual - _FORGOTTEN * self._credit:
             del self._tags[key]

@@ -93,7 +93,7 @@ def test_a_key_that_was_served_alone_owes_nothing_for_it() -> None:
 
 
 def test_a_key_that_had_the_machine_for_itself_goes_before_a_flood_that_comes() -> None:
-    """The flood has all of its credit; so has the other one, which took nothing from anybody."""
+    """They begin level: the other one took nothing from anybody, and asks for less than half."""
     line = Line(credit=CREDIT)
     for work in range(20):
         line.add(rows(work, "modest", 25))
@@ -118,7 +118,7 @@ def test_rows_of_a_key_with_most_of_its_credit_run_apart() -> None:
 
 @pytest.mark.parametrize(("credit", "batches"), [(0.0, 8), (1.0 * BATCH, 8), (4.0 * BATCH, 20)])
 def test_a_stream_of_new_keys_does_not_keep_an_old_one_waiting(credit: float, batches: int) -> None:
-    """Each of them asks for a whole batch, and has all of its credit."""
+    """Each of them asks for a whole batch, and begins level with the old one."""
     line = Line(credit=credit)
     line.add(rows(0, "old", *[50] * 3))
     for number in range(1, batches + 1):
