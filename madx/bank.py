@@ -1,7 +1,7 @@
 """The bank: the adapters that a device can run now; a slot is one adapter's number in it, 0 the identity.
 
-An adapter is staged by any thread, which does all the copying, and then added by one, the device's. On a CPU every
-adapter's weights lie as oneDNN reads them; on CUDA they lie in slabs, stacked by shape. There, copies to the device go
+An adapter is staged by any thread, which does all the copying, and then added by one, the device's. On a CPU its halves
+lie as oneDNN reads them, float32 as it is; on CUDA weights lie in slabs, stacked by shape. There, copies to the device go
 over a stream of their own, so that no batch waits for an adapter of another.
 """
 
@@ -100,7 +100,8 @@ class Bank:
         is_apart = {name: self._slabs is None or name.startswith("head.") for name in tensors}
         size_bytes = sum(tensor.nbytes for name, tensor in tensors.items() if is_apart[name])
         size_bytes += 0 if self._slabs is None else self._slabs.place_bytes(copy)
-        if self._slabs is None:
+        if self._slabs is None and self._precision.adapters != torch.float32:
+            # In float32 BLAS is faster on a few rows of weights that lie in no cache, and takes any number of rows.
             prepack(copy, self._precision.adapters)
         return Staged(adapter=copy, size_bytes=size_bytes)
 

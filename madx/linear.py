@@ -29,6 +29,11 @@ _SMALLEST = 1e-30  # of a scale: its reciprocal is still finite, so that a row o
 class Linear(nn.Linear):
     """x W^T + b, then `then`."""
 
+    def reset_parameters(self) -> None:
+        """Nothing on the meta device, whose weights are still to come: drawing them costs milliseconds an adapter."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
     def forward(self, input: torch.Tensor, then: Activation | None = None) -> torch.Tensor:  # noqa: A002 - torch's name
         y = F.linear(input, self.weight, self.bias)
         return y if then is None else activation(then)(y)
@@ -114,7 +119,7 @@ def prepack(module: nn.Module, dtype: torch.dtype) -> None:
     for name, child in module.named_children():
         if not isinstance(child, Linear):
             prepack(child, dtype)
-        elif child.weight.device.type == "cpu" and has_prepacked_layers():
+        elif child.weight.device.type == "cpu" and has_prepacked_layers(dtype):
             if dtype == torch.int8:
                 setattr(module, name, Int8Linear(child))
             elif dtype in _PREPACKED_TYPES:
@@ -126,5 +131,5 @@ def round_tokens(tokens: int) -> int:
 
     oneDNN makes its kernel anew for each number that it has not seen lately, which costs 0.5 ms and 0.3 MiB.
     """
-    step = 8 if tokens <= 256 else 32 if tokens <= 1024 else 128
+    step = 8 if tokens <= 512 else 32 if tokens <= 1024 else 128
     return -(-tokens // step) * step

@@ -44,9 +44,9 @@ def choose_precision(name: PrecisionName | Literal["auto"], device: torch.device
         name = "bfloat16" if has_bfloat16(device) else "float32"
     if name == "int8" and not has_int8(device):
         raise InvalidConfig("int8 needs a CPU with integer dot products (AVX512-VNNI); use auto or float32")
-    if device.type != "cpu" or not has_prepacked_layers() or name in ("float32", "float16"):
-        return {"float32": FLOAT32, "bfloat16": BFLOAT16, "float16": FLOAT16}[name]
     halves = torch.bfloat16 if name == "bfloat16" or has_bfloat16(device) else torch.float32
+    if device.type != "cpu" or not has_prepacked_layers(halves) or name in ("float32", "float16"):
+        return {"float32": FLOAT32, "bfloat16": BFLOAT16, "float16": FLOAT16}[name]
     weights = torch.int8 if name == "int8" else halves
     return Precision(name=name, activations=torch.float32, weights=weights, adapters=halves)
 
@@ -56,7 +56,9 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     found = torch.cpu.get_capabilities()
-    return has_prepacked_layers() and any(found.get(flag, False) for flag in ("avx512_bf16", "amx_bf16", "bf16"))
+    return has_prepacked_layers(torch.bfloat16) and any(
+        found.get(flag, False) for flag in ("avx512_bf16", "amx_bf16", "bf16")
+    )
 
 
 def has_int8(device: torch.device) -> bool:
@@ -65,6 +67,11 @@ def has_int8(device: torch.device) -> bool:
     return device.type == "cpu" and has_prepacked_layers() and bool(found.get("avx512_vnni", False))
 
 
-def has_prepacked_layers() -> bool:
-    """Whether this build of PyTorch has oneDNN, whose layout prepacked layers have."""
-    return bool(torch.backends.mkldnn.is_available())
+def has_prepacked_layers(dtype: torch.dtype = torch.float32) -> bool:
+    """Whether layers that multiply in `dtype` can be prepacked: oneDNN is there, and has its kernels for this processor.
+
+    Without AVX-512 or the like it has none for bfloat16.
+    """
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from madx.manifest import Digest
 
-LOOKAHEAD = 2
+LOOKAHEAD = 4
 """So many batches' worth of rows are looked at."""
 _TELLING = 1 / 3
 """Of the limit: a batch of less says more of what beginning one takes than of the machine's speed."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
-_CHUNK_BYTES = 1 << 14
+_CHUNK_BYTES = 1 << 16
 
 
 class Throttle:
