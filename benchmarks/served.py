@@ -21,6 +21,9 @@ from .rounds import Step, timed
 from .shapes import random_language, random_task
 from .traffic import Ask, tokens_of
 
+IN_A_LANE = 2
+"""Batches of one step: few, so that sides take turns often; and no lane has to wait for the others after each."""
+
 Dtype = PrecisionName | Literal["auto"]
 """As GLOSSA_DTYPE names it."""
 
@@ -114,11 +117,16 @@ class Ours:
     forming: Forming
 
     def steps(self, rows: Sequence[Ask]) -> list[Step]:
-        """A step for each batch; one for all of them where they run side by side."""
+        """A step for each batch, or for as many as run side by side one and then another in every lane."""
         batches = self.forming(rows, self.stack_of)
         if self.served.model.lanes is None:
             return [Step(tokens=tokens_of(batch), run=partial(timed, partial(self._run, batch))) for batch in batches]
-        return [Step(tokens=tokens_of(rows), run=partial(timed, partial(self._run_in_lanes, batches)))]
+        at_once = IN_A_LANE * self.served.model.width
+        together = [batches[start : start + at_once] for start in range(0, len(batches), at_once)]
+        return [
+            Step(tokens=sum(map(tokens_of, step)), run=partial(timed, partial(self._run_in_lanes, step)))
+            for step in together
+        ]
 
     def batch_tokens(self, rows: Sequence[Ask]) -> float:
         """Of a batch of `rows`, on average."""

@@ -1,8 +1,8 @@
 """The bank: the adapters that a device can run now; a slot is one adapter's number in it, 0 the identity.
 
-An adapter is staged by any thread, which does all the copying, and then added by one, the device's. On a CPU its halves
-lie as oneDNN reads them, float32 as it is; on CUDA weights lie in slabs, stacked by shape. There, copies to the device go
-over a stream of their own, so that no batch waits for an adapter of another.
+An adapter is staged by any thread, which does all the copying, and then added by one, the device's. On a CPU weights in
+halves lie as oneDNN reads them, float32 ones as they are; on CUDA they lie in slabs, stacked by shape. There, copies to
+the device go over a stream of their own, so that no batch waits for an adapter of another.
 """
 
 from collections.abc import Mapping

@@ -45,16 +45,17 @@ class Bottleneck(nn.Module):
         return isinstance(self.down, PrepackedLinear)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y: torch.Tensor = self.up(self._inner(x))
+        # Hundreds of these in a batch: calling a module itself, and not what it computes, takes 3 microseconds.
+        y = self.up.forward(self._inner(x))
         return y if self.scaling == 1.0 else y * self.scaling
 
     def added_to(self, residual: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """residual + U act(D x), both (T, D): in one step where the residual is of the prepacked layer's type."""
-        if isinstance(self.up, PrepackedLinear) and self.scaling == 1.0 and residual.dtype == self.dtype:
-            return self.up.added_to(residual, self._inner(x))
-        y: torch.Tensor = self(x)
-        return y + residual
+        up = self.up
+        if isinstance(up, PrepackedLinear) and self.scaling == 1.0 and residual.dtype == self.dtype:
+            return up.added_to(residual, self._inner(x))
+        return self.forward(x) + residual
 
     def _inner(self, x: torch.Tensor) -> torch.Tensor:
-        inner: torch.Tensor = self.down(x.to(self.dtype), self._non_linearity)
-        return inner
+        down = self.down
+        return down.forward(x.to(down.weight.dtype), self._non_linearity)

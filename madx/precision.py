@@ -68,9 +68,9 @@ def has_int8(device: torch.device) -> bool:
 
 
 def has_prepacked_layers(dtype: torch.dtype = torch.float32) -> bool:
-    """Whether layers that multiply in `dtype` can be prepacked: oneDNN is there, and has its kernels for this processor.
+    """Whether layers that multiply in `dtype` can be prepacked: PyTorch has oneDNN, and that has kernels of them here.
 
-    Without AVX-512 or the like it has none for bfloat16.
+    Of bfloat16 it has none for processors without AVX-512 or the like.
     """
     if not torch.backends.mkldnn.is_available():
         return False

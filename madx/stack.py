@@ -114,19 +114,18 @@ def _input(adapter: Adapter, normed: torch.Tensor, raw: torch.Tensor) -> torch.T
 
 def _added(bottleneck: Bottleneck, residual: torch.Tensor, x: torch.Tensor, segment: Segment) -> torch.Tensor:
     """The segment's rows of `residual` with the bottleneck's output for those of `x` added; both (T, D)."""
-    computed, kept = _rows(bottleneck, segment, x.shape[0])
+    if not bottleneck.is_prepacked:
+        return bottleneck.added_to(residual[segment.start : segment.stop], x[segment.start : segment.stop])
+    computed, kept = _rows(segment, x.shape[0])
     return bottleneck.added_to(residual[computed], x[computed])[kept]
 
 
-def _rows(module: Bottleneck | Invertible, segment: Segment, tokens: int) -> tuple[slice, slice]:
-    """The rows of a batch to compute for a segment, and which of the results to keep.
+def _rows(segment: Segment, tokens: int) -> tuple[slice, slice]:
+    """The rows of a batch that prepacked layers compute for a segment, and which of the results to keep.
 
-    Prepacked layers are given neighbouring rows too, so that they see few numbers of tokens (`linear.round_tokens`).
+    They are given neighbouring rows too, so that they see few numbers of tokens (`linear.round_tokens`).
     """
-    length = segment.stop - segment.start
-    if not module.is_prepacked:
-        return slice(segment.start, segment.stop), slice(length)
-    computed = min(round_tokens(length), tokens)
+    computed = min(round_tokens(segment.stop - segment.start), tokens)
     start = min(segment.start, tokens - computed)
     return slice(start, start + computed), slice(segment.start - start, segment.stop - start)
 
@@ -136,7 +135,11 @@ def invert_rows(e: torch.Tensor, plan: Plan, adapters: Adapters) -> torch.Tensor
     pieces: list[tuple[Segment, torch.Tensor]] = []
     for segment in plan.language:
         invertible = None if segment.slot == IDENTITY else adapters[segment.slot].invertible
-        if invertible is not None:
-            computed, kept = _rows(invertible, segment, e.shape[0])
+        if invertible is None:
+            continue
+        if invertible.is_prepacked:
+            computed, kept = _rows(segment, e.shape[0])
             pieces.append((segment, invertible(e[computed])[kept]))
+        else:
+            pieces.append((segment, invertible(e[segment.start : segment.stop])))
     return _replaced(e, pieces)

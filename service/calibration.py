@@ -32,7 +32,7 @@ _SHORT, _LONG, _LONG_OFF_CPU = 4, 20, 512
 """Tokens of a row. Other devices than a CPU begin a forward more slowly than they compute a few tokens."""
 _MASKS = 4
 """Of each row: reading the vocabulary takes most of the time where there are only a few."""
-_LEAST_ROUNDS, _MOST_ROUNDS = 2, 6
+_LEAST_ROUNDS, _MOST_ROUNDS = 4, 6
 _LIMIT_S = 0.8
 _MOST_TOKENS = 2_048.0
 """That an adapter or a mask may cost: a machine that stood still for a moment is no cost."""
