@@ -3,7 +3,8 @@
 The store speaks S3, 100 ms away and with 5 MB/s for all: a ministack behind a throttle. The warm adapters are on the
 device, and each is asked for again within a second or two; clients of their own ask for one cold adapter after the
 other, beside a warm one, so that loads never stop. The device has room for a part of the cold ones and there is no
-cache on disk, so that they stay cold.
+cache on disk, so that they stay cold. Where nothing cold is asked for, as many requests like theirs are, of warm
+adapters: what their rows take to compute is no load's cost.
 """
 
 import os
@@ -40,6 +41,8 @@ LEAST_COLD = 0.5
 """Of the cold requests so many find their adapter in the store, or the measurement is none."""
 ROOM_FOR_COLD = 0.4
 COLD = "cold"
+STAND_IN = "stand-in"
+"""Requests like the cold ones, but for warm adapters."""
 SETTLE_S = 3.0
 
 
@@ -62,7 +65,7 @@ class Windows:
 
 
 def cold_loads(sizes: Sizes, near: World, folder: Path) -> dict[str, Figure]:
-    """Rounds of three windows: nothing cold, cold adapters loading, and a store that hangs. `near` has the backbone."""
+    """Rounds of three windows: cold adapters loading, nothing cold, and a store that hangs. `near` has the backbone."""
     warm = replace(sizes, languages=WARM_LANGUAGES, tasks=WARM_TASKS)
     with ministack(folder / "ministack") as store, throttle(store.endpoint) as proxy:
         with _variables(store.environment):
@@ -78,11 +81,12 @@ def cold_loads(sizes: Sizes, near: World, folder: Path) -> dict[str, Figure]:
             "GLOSSA_CACHE_BYTES": "0",
             "GLOSSA_ADAPTER_BYTES": str(_room_bytes(sizes, world)),
         }
-        cold = Asking(world, languages=1, tasks=1, seed=SEED + 1).of(cold_stacks())
+        asking = Asking(world, languages=1, tasks=1, seed=SEED + 1)
         pools = {
             WARM: warming(warm, world),
             MANY: traffic(warm, world, count=4 * sizes.requests),
-            COLD: requests_of(cold),
+            COLD: requests_of(asking.of(cold_stacks())),
+            STAND_IN: requests_of(asking.of([(0, 0)] * len(cold_stacks()))),
         }
         with arena(warm, world, pools, folder, **variables) as opened:
             return _figures(sizes, _windows(sizes, opened, proxy))
@@ -117,11 +121,15 @@ def _windows(sizes: Sizes, opened: Arena, proxy: Throttle) -> Windows:
         number = len(windows.quiet)
         warm = Flow(name=WARM, pool=MANY, kind="open", rate=rate, seconds=sizes.seconds, seed=SEED + number)
         begin = number * ceil(rate * sizes.seconds)  # the same texts at the same moments in all three
-        windows.quiet.append(_quiet(opened, warm, begin))
-        loading, loads = _loading(opened, warm, begin)
+        loading, num_cold, loads = _loading(opened, warm, begin)
         windows.loading.append(loading)
         windows.loads_per_s.append(loads / sizes.seconds)
-        windows.hung.append(_hung(opened, proxy, warm, begin))
+        rate_beside = num_cold / sizes.seconds
+        beside = Flow(
+            name=STAND_IN, pool=STAND_IN, kind="open", rate=rate_beside, seconds=sizes.seconds, seed=SEED + 1 + number
+        )
+        windows.quiet.append(_quiet(opened, warm, beside, begin))
+        windows.hung.append(_hung(opened, proxy, warm, beside, begin))
         print(windows, file=sys.stderr)
     return windows
 
@@ -152,14 +160,15 @@ def hold_warm(sent: Sent, meanwhile: str) -> None:
     hold_answered(sent)
 
 
-def _quiet(opened: Arena, warm: Flow, begin: int) -> Sent:
-    sent = opened.generator.run(warm, begin={MANY: begin}).flows[WARM]
-    hold_warm(sent, "with nothing cold beside it")
-    return sent
+def _quiet(opened: Arena, warm: Flow, beside: Flow, begin: int) -> Sent:
+    found = opened.generator.run(warm, beside, begin={MANY: begin}).flows
+    hold_warm(found[WARM], "with nothing cold beside it")
+    hold_answered(found[STAND_IN])
+    return found[WARM]
 
 
-def _loading(opened: Arena, warm: Flow, begin: int) -> tuple[Sent, float]:
-    """Every cold request is answered too, only later. The number of loads besides."""
+def _loading(opened: Arena, warm: Flow, begin: int) -> tuple[Sent, int, float]:
+    """Every cold request is answered too, only later. The numbers of them and of loads besides."""
     loads = _loads(opened)
     cold = Flow(name=COLD, pool=COLD, kind="closed", clients=COLD_CLIENTS, seconds=warm.seconds)
     found = opened.generator.run(warm, cold, begin={MANY: begin}).flows
@@ -168,7 +177,7 @@ def _loading(opened: Arena, warm: Flow, begin: int) -> tuple[Sent, float]:
     loads = _loads(opened) - loads
     if loads < LEAST_COLD * len(found[COLD]):
         raise SystemExit(f"{len(found[COLD])} cold requests took {loads:.0f} loads: the cold adapters are not cold")
-    return found[WARM], loads
+    return found[WARM], len(found[COLD]), loads
 
 
 def _loads(opened: Arena) -> float:
@@ -176,13 +185,14 @@ def _loads(opened: Arena) -> float:
     return opened.server.value("glossa_adapter_loads_total", result="ok", source="store")
 
 
-def _hung(opened: Arena, proxy: Throttle, warm: Flow, begin: int) -> Sent:
+def _hung(opened: Arena, proxy: Throttle, warm: Flow, beside: Flow, begin: int) -> Sent:
     """Who asks for a cold adapter waits, and gives up when the window is over."""
     cold = Flow(name=COLD, pool=COLD, kind="closed", clients=COLD_CLIENTS, seconds=warm.seconds, abandon=True)
     proxy.hang()
-    found = opened.generator.run(warm, cold, begin={MANY: begin}).flows
+    found = opened.generator.run(warm, beside, cold, begin={MANY: begin}).flows
     proxy.go_on()
     hold_warm(found[WARM], "while the store hung")
+    hold_answered(found[STAND_IN])
     if len(found[COLD]) >= COLD_LANGUAGES + COLD_TASKS:
         raise SystemExit("the store hangs, and cold adapters are served all the same")
     time.sleep(SETTLE_S)

@@ -1,8 +1,8 @@
 """The bank: the adapters that a device can run now; a slot is one adapter's number in it, 0 the identity.
 
-An adapter is staged by any thread, which does all the copying, and then added by one, the device's. On a CPU weights in
-halves lie as oneDNN reads them, float32 ones as they are; on CUDA they lie in slabs, stacked by shape. There, copies to
-the device go over a stream of their own, so that no batch waits for an adapter of another.
+An adapter is staged by any thread, which does all the copying, and then added by one, the device's. On a CPU every
+adapter's weights lie as oneDNN reads them, or as BLAS does; on CUDA they lie in slabs, stacked by shape. There, copies
+to the device go over a stream of their own, so that no batch waits for an adapter of another.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from .flat import buffer_of, flatten, views_like
 from .grouped import has_grouped_kernel
 from .linear import prepack
 from .plan import Slot
-from .precision import FLOAT32, Precision
+from .precision import FLOAT32, Precision, prepacks_adapters
 from .slabs import Slabs, are_aligned
 
 
@@ -90,18 +90,19 @@ class Bank:
         """
         return adapter if self._copies is None else self._made(adapter, self._page_locked(adapter.state_dict()))
 
-    def stage(self, adapter: Adapter) -> Staged:
+    def stage(self, adapter: Adapter, *, given: bool = False) -> Staged:
         """Copy an adapter to the device, ready to be added. The bank owns the copy.
+
+        An adapter that is `given` away, so that nobody else changes it, is not copied where it lies there as it should.
 
         Raises what the device raises where its memory is full, and `RuntimeError` for an adapter of another shape.
         """
-        tensors = self._copied(adapter.state_dict())
+        tensors = self._copied(adapter.state_dict(), given=given)
         copy = self._made(adapter, tensors)
         is_apart = {name: self._slabs is None or name.startswith("head.") for name in tensors}
         size_bytes = sum(tensor.nbytes for name, tensor in tensors.items() if is_apart[name])
         size_bytes += 0 if self._slabs is None else self._slabs.place_bytes(copy)
-        if self._slabs is None and self._precision.adapters != torch.float32:
-            # In float32 BLAS is faster on a few rows of weights that lie in no cache, and takes any number of rows.
+        if self._slabs is None and prepacks_adapters(self._precision.adapters):
             prepack(copy, self._precision.adapters)
         return Staged(adapter=copy, size_bytes=size_bytes)
 
@@ -112,10 +113,10 @@ class Bank:
         made.load_state_dict(tensors, assign=True)
         return made.requires_grad_(False).eval()
 
-    def _copied(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Copies on the device, in its precision, that are there when this returns."""
+    def _copied(self, tensors: Mapping[str, torch.Tensor], *, given: bool) -> dict[str, torch.Tensor]:
+        """Copies on the device, in its precision, that are there when this returns; of what is given, if need be."""
         if self._copies is None:
-            return self._one_by_one(tensors)
+            return self._one_by_one(tensors, copy=not given)
         is_there = any(tensor.is_cuda for tensor in tensors.values())
         if is_there:
             self._copies.wait_stream(torch.cuda.current_stream(self._device))  # which may still write them
@@ -125,8 +126,8 @@ class Bank:
         done.synchronize()
         return copied
 
-    def _one_by_one(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return {name: tensor.to(self._device, self._dtype_of(name), copy=True) for name, tensor in tensors.items()}
+    def _one_by_one(self, tensors: Mapping[str, torch.Tensor], *, copy: bool = True) -> dict[str, torch.Tensor]:
+        return {name: tensor.to(self._device, self._dtype_of(name), copy=copy) for name, tensor in tensors.items()}
 
     def _at_once(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Copies of what lies in one buffer, on their way to the device when this returns."""

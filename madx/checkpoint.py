@@ -34,6 +34,11 @@ def from_safetensors(weights: bytes, manifest: Manifest, backbone: BackboneConfi
     found = digest_of(weights)
     if found != manifest.weights.digest:
         raise InvalidWeights(f"the weights' sha256 is {found}, the manifest names {manifest.weights.digest}")
+    return from_named_weights(weights, manifest, backbone)
+
+
+def from_named_weights(weights: bytes, manifest: Manifest, backbone: BackboneConfig) -> Adapter:
+    """`from_safetensors` of weights whose digest the caller has found to be the one that the manifest names."""
     try:
         tensors = safetensors.torch.load(weights)
     except safetensors.SafetensorError as error:

@@ -75,3 +75,11 @@ def has_prepacked_layers(dtype: torch.dtype = torch.float32) -> bool:
     if not torch.backends.mkldnn.is_available():
         return False
     return dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def prepacks_adapters(dtype: torch.dtype) -> bool:
+    """Whether oneDNN multiplies a bottleneck's few rows faster than BLAS, which is there for float32 alone.
+
+    In float32 with AVX-512 it does; without, it takes twice as long (docs/decisions/packed-for-the-cpu.md).
+    """
+    return dtype != torch.float32 or bool(torch.cpu.get_capabilities().get("avx512_f", False))

@@ -21,7 +21,6 @@ from torch import nn
 from .adapter import Adapter
 from .bottleneck import Bottleneck
 from .config import Site
-from .invertible import Invertible
 from .linear import round_tokens
 from .plan import IDENTITY, Plan, Segment, Slot
 

@@ -44,11 +44,13 @@ class StoreReader:
 
 
 def _read(stream: BinaryIO, most_bytes: int, came: Came) -> bytes:
-    content = bytearray()
-    while chunk := stream.read(min(CHUNK_BYTES, most_bytes - len(content))):
-        content += chunk
+    chunks: list[bytes] = []
+    left = most_bytes
+    while chunk := stream.read(min(CHUNK_BYTES, left)):
+        chunks.append(chunk)
+        left -= len(chunk)
         came()
-    return bytes(content)
+    return b"".join(chunks)
 
 
 def is_near(registry: Registry) -> bool:

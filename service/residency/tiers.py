@@ -4,9 +4,10 @@ import threading
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 
 from madx.bank import Staged
-from madx.checkpoint import from_safetensors
+from madx.checkpoint import from_named_weights
 from registry.registry import Registry
 from registry.values import Version
 
@@ -61,8 +62,8 @@ class Residency:
             host=self.host,
             read=read,
             read_cached=None if disk is None else lambda version: disk.read(version.weights_digest),
-            decode=lambda version, content: from_safetensors(content, version.manifest, model.loaded.config),
-            stage=model.bank.stage,
+            decode=lambda version, content: from_named_weights(content, version.manifest, model.loaded.config),
+            stage=partial(model.bank.stage, given=True),
             threads=limits.loaders,
             fetches=limits.fetches,
             timeout_s=limits.load_timeout_s,

@@ -11,6 +11,7 @@ from madx.bank import Bank
 from madx.bottleneck import Bottleneck
 from madx.config import AdapterConfig, HeadConfig, language_config, task_config
 from madx.plan import IDENTITY, Slot
+from madx.precision import FLOAT16
 from tests.support.network import CONFIG
 from tests.support.tiny import make_adapter
 
@@ -162,3 +163,13 @@ def test_the_bank_owns_its_copy(device: torch.device, stacked: bool) -> None:
     for tensor in adapter.state_dict().values():
         tensor.zero_()
     assert torch.equal(acting(bank, slot), before)
+
+
+def test_an_adapter_that_is_given_away_is_not_copied() -> None:
+    """Where it lies on the device, in its precision; else it is."""
+    adapter = make_adapter(CONFIG, language_config(), seed=1)
+    addresses = {name: tensor.data_ptr() for name, tensor in adapter.state_dict().items()}
+    given = Bank(CONFIG, stacked=True).stage(adapter, given=True).adapter.state_dict()
+    copied = Bank(CONFIG, stacked=True, precision=FLOAT16).stage(adapter, given=True).adapter.state_dict()
+    assert {name: tensor.data_ptr() for name, tensor in given.items()} == addresses
+    assert not {tensor.data_ptr() for tensor in copied.values()} & set(addresses.values())
