@@ -61,7 +61,7 @@ types: $(INSTALLED) ## check types with mypy --strict
 	$(BIN)/mypy --strict $(SOURCES)
 
 test: lint types promtool ## set up, lint, check types, and run every test but those that need more than this environment
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal $(TESTS)
 
 # The PATH's, else the distribution's: fetched once for all checkouts, without root and into no system folder. Where
 # there is neither, the test that needs it says so.

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.batching import BatchLimits, Costs, Waiting, choose
+from service.batching import LOOKAHEAD, BatchLimits, Costs, Waiting, choose
 from service.line import Line
 from service.readout import AllLogits
 from service.work import AskedRow, waiting_rows
@@ -291,4 +291,4 @@ def test_only_the_rows_near_the_front_are_looked_at() -> None:
     limits = BatchLimits(tokens=1_000, masked=1, size_bytes=0, cost=1_000.0)
     batch = choose(counted(), limits=limits, costs=COSTS, sizes={}, now_s=0.0).batch
     assert len(batch) == 100
-    assert looked_at <= 200
+    assert looked_at <= LOOKAHEAD * len(batch)

@@ -46,14 +46,14 @@ class Held:
         return future
 
 
-def test_a_row_alone_has_the_whole_device_and_several_have_a_lane_each(home: Home) -> None:
+def test_a_row_alone_has_the_whole_device_and_several_go_through_lanes(home: Home) -> None:
     async def check(rig: Rig) -> None:
         alone = await rig.answer(rig.ner(TEXT))
         several = await rig.answer(*[rig.ner(TEXT)] * 6)
         assert all(np.allclose(cast(Logits, answer), cast(Logits, alone.answers[0])) for answer in several.answers)
         assert rig.forward.batches == [1, 3, 3]
         assert rig.forward.threads[0] == "glossa-device"
-        assert set(rig.forward.threads[1:]) == {"glossa-lane-0", "glossa-lane-1"}
+        assert set(rig.forward.threads[1:]) <= {"glossa-lane-0", "glossa-lane-1"}  # one may be through with both
 
     run(home, check)
 
