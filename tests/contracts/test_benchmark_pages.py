@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "docs" / "benchmarks"
-PAGES = ("http", "serving")
+PAGES = ("avx2", "http", "serving")
 VALUE = re.compile(
     r"^\| `(?P<key>\w+)` \| \*\*(?P<value>[\d.]+)\*\*(?: \| (?P<top>[\d,]*\d) over (?P<bottom>[\d,]*\d))?", re.M
 )
