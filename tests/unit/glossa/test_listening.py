@@ -2,15 +2,17 @@
 
 import asyncio
 import gc
+import platform
 import socket
 import time
 from pathlib import Path
 from weakref import ref
 
+import psutil
 import pytest
 
 from glossa import garbage
-from glossa.garbage import seldom_collected
+from glossa.garbage import give_back, seldom_collected
 from glossa.serving import CannotListen, listen, serve_until_stopped
 from tests.support.served import PATIENCE_S, make_home
 
@@ -79,3 +81,17 @@ def test_what_is_left_in_a_cycle_goes_in_the_end(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(garbage, "COLLECTED_EVERY_S", 0.05)
     asyncio.run(check())
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps free pages")
+def test_free_memory_goes_back_although_something_lives_on_above_it() -> None:
+    def resident_bytes() -> int:
+        return int(psutil.Process().memory_info().rss)
+
+    blocks = [b"x" * 100_000 for _ in range(2_000)]  # each small enough to lie in the heap
+    living_on = blocks[::50]
+    blocks.clear()
+    before = resident_bytes()
+    give_back()
+    assert before - resident_bytes() > 50_000_000
+    assert len(living_on) == 40
