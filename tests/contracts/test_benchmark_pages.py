@@ -12,7 +12,7 @@ import pytest
 FOLDER = Path(__file__).parents[2] / "docs" / "benchmarks"
 PAGES = ("avx2", "http", "serving")
 VALUE = re.compile(
-    r"^\| `(?P<key>\w+)` \| \*\*(?P<value>[\d.]+)\*\*(?: \| (?P<top>[\d,]*\d) over (?P<bottom>[\d,]*\d))?", re.M
+    r"^\| `(?P<key>\w+)` \| \*\*(?P<value>-?[\d.]+)\*\*(?: \| (?P<top>[\d,]*\d) over (?P<bottom>[\d,]*\d))?", re.M
 )
 PRECISION = re.compile(
     r"^\| `(?P<name>auto|int8)`[^|]* \| (?P<rows>[\d.]+) % \| (?P<words>[\d.]+) % \| (?P<drift>[\d.]+) %", re.M
