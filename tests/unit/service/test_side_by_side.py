@@ -62,6 +62,7 @@ def test_the_next_batch_begins_when_one_lane_is_free_and_takes_its_part_of_what_
     async def check(rig: Rig) -> None:
         held = Held(rig)
         first = await held.begin()
+        assert set(rig.forward.threads) == {"glossa-lane-0", "glossa-lane-1"}
         waiting = [rig.submit(rig.ner(TEXT)) for _ in range(8)]
         held.gates[0].set()
         for future in waiting:
