@@ -82,4 +82,8 @@ def prepacks_adapters(dtype: torch.dtype) -> bool:
 
     In float32 with AVX-512 it does; without, it takes twice as long (docs/decisions/packed-for-the-cpu.md).
     """
-    return dtype != torch.float32 or bool(torch.cpu.get_capabilities().get("avx512_f", False))
+    return dtype != torch.float32 or has_avx512()
+
+
+def has_avx512() -> bool:
+    return bool(torch.cpu.get_capabilities().get("avx512_f", False))
