@@ -1,6 +1,7 @@
 """Linear layers: the trainable one, and the two that a server prepacks from it once, for every batch to come.
 
-All three take (T, D_in) -> (T, D_out) and can apply a non-linearity on the way out. Prepacking is for CPUs; elsewhere, and without oneDNN, a layer stays as it is.
+All three take (T, D_in) -> (T, D_out) and can apply a non-linearity on the way out. Prepacking is for CPUs; elsewhere,
+and without oneDNN, a layer stays as it is.
 """
 
 import torch
@@ -55,7 +56,7 @@ class PrepackedLinear(nn.Module):
         y: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
             x.to(self.weight.dtype), self.weight, self.bias, attribute, [], algorithm
         )
-        return y if then in self._fused or then is None else activation_in_place(then)(y)
+        return y if then is None or then in self._fused else activation_in_place(then)(y)
 
     def added_to(self, residual: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """residual + x W^T + b, where the residual is of the weight's type."""

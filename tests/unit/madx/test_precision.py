@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 
+from madx import linear as linear_module
 from madx import precision as precision_module
 from madx.backbone import Backbone
 from madx.bank import Bank
@@ -49,7 +50,11 @@ def linear() -> Linear:
 
 @pytest.mark.parametrize("dtype", prepackable, ids=str)
 @pytest.mark.parametrize("then", ACTIVATIONS)
-def test_a_prepacked_layer_is_the_layer(linear: Linear, then: Activation | None, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("has_avx512", [True, False])
+def test_a_prepacked_layer_is_the_layer(
+    linear: Linear, then: Activation | None, dtype: torch.dtype, has_avx512: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linear_module, "has_avx512", lambda: has_avx512)
     x, residual = torch.randn(7, 48), torch.randn(7, 80)
     layer, allowed = PrepackedLinear(linear, dtype), {torch.float32: 1e-5, torch.bfloat16: 2e-2}[dtype]
     assert drift(layer(x, then), linear(x, then)) < allowed

@@ -93,8 +93,8 @@ def test_however_many_are_late_a_batch_is_found_behind_them() -> None:
     assert len(choice.late) == 100
 
 
-def test_a_batch_that_keys_share_takes_an_eighth_of_the_time() -> None:
-    assert WIDE.shared() == replace(WIDE, cost=125.0)
+def test_a_batch_that_keys_share_takes_a_sixteenth_of_the_time() -> None:
+    assert WIDE.shared() == replace(WIDE, cost=62.5)
     assert replace(WIDE, cost=1.0).shared().cost == 1.0
 
 
