@@ -124,9 +124,8 @@ def _windows(sizes: Sizes, opened: Arena, proxy: Throttle) -> Windows:
         loading, num_cold, loads = _loading(opened, warm, begin)
         windows.loading.append(loading)
         windows.loads_per_s.append(loads / sizes.seconds)
-        rate_beside = num_cold / sizes.seconds
         beside = Flow(
-            name=STAND_IN, pool=STAND_IN, kind="open", rate=rate_beside, seconds=sizes.seconds, seed=SEED + 1 + number
+            name=STAND_IN, pool=STAND_IN, kind="open", count=num_cold, seconds=sizes.seconds, seed=SEED + 1 + number
         )
         windows.quiet.append(_quiet(opened, warm, beside, begin))
         windows.hung.append(_hung(opened, proxy, warm, beside, begin))

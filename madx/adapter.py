@@ -26,6 +26,7 @@ class Adapter(nn.Module):
         adapter_shapes(config, head, backbone)
         self.config = config
         self.head_config = head
+        self.backbone_config = backbone
         hidden = backbone.hidden_size
         size = bottleneck_size(hidden, config.reduction)
 

@@ -93,12 +93,15 @@ class Bank:
     def stage(self, adapter: Adapter, *, given: bool = False) -> Staged:
         """Copy an adapter to the device, ready to be added. The bank owns the copy.
 
-        An adapter that is `given` away, so that nobody else changes it, is not copied where it lies there as it should.
+        An adapter that is `given` away, so that nobody else changes it, is itself what is added where it lies there as
+        it should.
 
         Raises what the device raises where its memory is full, and `RuntimeError` for an adapter of another shape.
         """
-        tensors = self._copied(adapter.state_dict(), given=given)
-        copy = self._made(adapter, tensors)
+        found = adapter.state_dict()
+        tensors = self._copied(found, given=given)
+        fits = adapter.backbone_config == self._backbone and all(tensors[name] is found[name] for name in found)
+        copy = adapter.requires_grad_(False).eval() if given and fits else self._made(adapter, tensors)
         is_apart = {name: self._slabs is None or name.startswith("head.") for name in tensors}
         size_bytes = sum(tensor.nbytes for name, tensor in tensors.items() if is_apart[name])
         size_bytes += 0 if self._slabs is None else self._slabs.place_bytes(copy)

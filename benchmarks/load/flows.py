@@ -24,7 +24,8 @@ Line = tuple[float, float, int, float, float, float, float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
-    """A closed flow ends after `count` requests or `seconds`, an open one after `seconds`. `pool` names its requests.
+    """A closed flow ends after `count` requests or `seconds`, an open one after `seconds`. That comes at its `rate`, or
+    has `count` requests, at moments like those of a Poisson process that had so many. `pool` names its requests.
 
     With `abandon` what is unanswered at the end is given up by closing its connection, without a line.
     """
@@ -130,16 +131,24 @@ async def _client(
 
 
 async def _open(flow: Flow, pool: Pool, door: Door, began_s: float, lines: list[Line]) -> "list[asyncio.Task[None]]":
-    draw = random.Random(flow.seed)
     tasks: list[asyncio.Task[None]] = []
-    due_s = draw.expovariate(flow.rate)
-    while due_s < flow.seconds:
+    for due_s in _moments(flow):
         wait_s = began_s + due_s - time.perf_counter()
         if wait_s > 0:
             await asyncio.sleep(wait_s)
         tasks.append(asyncio.create_task(_ask(pool.take(), door, began_s, began_s + due_s, lines)))
-        due_s += draw.expovariate(flow.rate)
     return tasks
+
+
+def _moments(flow: Flow) -> Iterator[float]:
+    draw = random.Random(flow.seed)
+    if flow.count:
+        yield from sorted(draw.uniform(0.0, flow.seconds) for _ in range(flow.count))
+        return
+    due_s = draw.expovariate(flow.rate)
+    while due_s < flow.seconds:
+        yield due_s
+        due_s += draw.expovariate(flow.rate)
 
 
 async def _ask(request: bytes, door: Door, began_s: float, due_s: float, lines: list[Line]) -> None:

@@ -170,6 +170,8 @@ def test_an_adapter_that_is_given_away_is_not_copied() -> None:
     adapter = make_adapter(CONFIG, language_config(), seed=1)
     addresses = {name: tensor.data_ptr() for name, tensor in adapter.state_dict().items()}
     given = Bank(CONFIG, stacked=True).stage(adapter, given=True).adapter.state_dict()
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        Bank(replace(CONFIG, hidden_size=CONFIG.hidden_size * 2)).stage(adapter, given=True)
     copied = Bank(CONFIG, stacked=True, precision=FLOAT16).stage(adapter, given=True).adapter.state_dict()
     assert {name: tensor.data_ptr() for name, tensor in given.items()} == addresses
     assert not {tensor.data_ptr() for tensor in copied.values()} & set(addresses.values())
