@@ -17,6 +17,8 @@ _TELLING = 1 / 3
 """Of the limit: a batch of less says more of what beginning one takes than of the machine's speed."""
 _OF_SHARED = 1 / 16
 """Of a batch's time, while several keys ask."""
+_SHORTEST = 1 / 8
+"""Of a batch's time, however little its first row has waited."""
 _LARGEST_SHARE = 0.7
 """Of two parts' cost, in one of them. Beyond it, all cores on one operation at a time are faster."""
 _STEP = 1.25
@@ -80,9 +82,19 @@ class BatchLimits:
     cost: float
     share: float = math.inf
 
+    def for_wait(self, waited: float) -> "BatchLimits":
+        """Of a batch whose first row has waited for so large a part of a whole batch's time: it takes about as long.
+
+        So it hardly more than doubles a wait, and who comes when a queue has just begun to form is not held up by it.
+        """
+        return self._shortened(min(max(waited, _SHORTEST), 1.0))
+
     def shared(self) -> "BatchLimits":
         """While several keys ask: a part of the time, so that one waits less for what runs of the others."""
-        return replace(self, cost=max(1.0, _OF_SHARED * self.cost))
+        return self._shortened(_OF_SHARED)
+
+    def _shortened(self, part: float) -> "BatchLimits":
+        return replace(self, cost=max(1.0, part * self.cost))
 
     def part(self, share: float) -> "BatchLimits":
         """No more than so much of what waits, so that others have some too."""

@@ -137,13 +137,13 @@ class Forwards:
         """Of a batch that failed, what is to begin next."""
         return self._failed_parts.popleft()
 
-    def limits(self, waiting: float, *, are_shared: bool) -> BatchLimits:
-        """Of the next batch, where rows of cost `waiting` wait; shorter where keys share.
+    def limits(self, waiting: float, *, waited_s: float, are_shared: bool) -> BatchLimits:
+        """Of the next batch, where rows of cost `waiting` wait, the first since `waited_s`; shorter where keys share.
 
         While nothing runs it is for all lanes. Else it is for one, with no more than its part of what waits, so that
         the lanes which come to be free next have some too.
         """
-        limits = self._limits.shared() if are_shared else self._limits
+        limits = self._limits.shared() if are_shared else self._limits.for_wait(waited_s / self._batch_s)
         lanes = self._model.width
         return limits.part(waiting / lanes) if self._running else limits.times(lanes)
 

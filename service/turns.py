@@ -173,9 +173,16 @@ class Turns:
     def _choose(self) -> Batch:
         """Requests whose deadline has passed are told so and never computed."""
         now_s = time.monotonic()
+        first = next(self._line.in_turn(), None)
+        if first is None:
+            return []
         choice = choose(
             self._line.in_turn(),
-            limits=self._forwards.limits(self._line.cost, are_shared=self._sharing.keys(now_s) > 1),
+            limits=self._forwards.limits(
+                self._line.cost,
+                waited_s=now_s - self._works[first.work].accepted_s,
+                are_shared=self._sharing.keys(now_s) > 1,
+            ),
             costs=self._costs,
             sizes=self._adapters.sizes,
             resident=self._adapters.resident,

@@ -93,6 +93,11 @@ def test_however_many_are_late_a_batch_is_found_behind_them() -> None:
     assert len(choice.late) == 100
 
 
+@pytest.mark.parametrize(("waited", "cost"), [(0.0, 125.0), (0.1, 125.0), (0.5, 500.0), (1.0, 1000.0), (9.0, 1000.0)])
+def test_a_batch_takes_about_as_long_as_its_first_row_has_waited(waited: float, cost: float) -> None:
+    assert WIDE.for_wait(waited) == replace(WIDE, cost=cost)
+
+
 def test_a_batch_that_keys_share_takes_a_sixteenth_of_the_time() -> None:
     assert WIDE.shared() == replace(WIDE, cost=62.5)
     assert replace(WIDE, cost=1.0).shared().cost == 1.0

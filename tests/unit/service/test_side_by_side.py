@@ -153,6 +153,7 @@ def test_a_stop_waits_for_all_that_run_and_answers_what_waits(home: Home) -> Non
         running = await held.begin()
         queued = rig.submit(rig.ner(TEXT))
         stopping = asyncio.create_task(rig.engine.stop())
+        await asyncio.sleep(0)  # the device thread is told before a lane is free
         held.gates[0].set()
         await asyncio.sleep(0.05)
         assert not running.done()
