@@ -107,7 +107,7 @@ churn: $(INSTALLED) ## let adapters come and go at random under load, and watch 
 
 interop: interop-env ## hold the network against AdapterHub's adapters, in an environment of its own
 	GLOSSA_OTHER_PYTHON="$(CURDIR)/$(BIN)/python" PYTHONPATH="$(CURDIR)" OMP_NUM_THREADS=1 \
-		"$(INTEROP)/bin/python" -m pytest tests/interop
+		"$(INTEROP)/bin/python" -m pytest --numprocesses auto --dist worksteal tests/interop
 
 interop-env: $(INSTALLED) ## make the environment of `make interop`, which benchmarks use too
 	@test -f "$(INTEROP)/.installed" || { \

@@ -15,7 +15,7 @@ LOOKAHEAD = 4
 """So many batches' worth of rows are looked at."""
 _TELLING = 1 / 3
 """Of the limit: a batch of less says more of what beginning one takes than of the machine's speed."""
-_OF_SHARED = 1 / 16
+_OF_SHARED = 1 / 8
 """Of a batch's time, while several keys ask."""
 _SHORTEST = 1 / 8
 """Of a batch's time, however little its first row has waited."""

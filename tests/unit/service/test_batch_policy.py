@@ -98,8 +98,8 @@ def test_a_batch_takes_about_as_long_as_its_first_row_has_waited(waited: float, 
     assert WIDE.for_wait(waited) == replace(WIDE, cost=cost)
 
 
-def test_a_batch_that_keys_share_takes_a_sixteenth_of_the_time() -> None:
-    assert WIDE.shared() == replace(WIDE, cost=62.5)
+def test_a_batch_that_keys_share_takes_an_eighth_of_the_time() -> None:
+    assert WIDE.shared() == replace(WIDE, cost=125.0)
     assert replace(WIDE, cost=1.0).shared().cost == 1.0
 
 
