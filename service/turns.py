@@ -151,7 +151,7 @@ class Turns:
     def _queue_if_loaded(self, number: int) -> None:
         """The first load that fails ends the request: it does not wait for the others."""
         work = self._works.get(number)
-        if work is None or work.is_queued:
+        if work is None or work.queued_s is not None:
             return
         done = [load for load in work.loads.values() if load.done()]
         failed = next((error for load in done if (error := load.exception()) is not None), None)
@@ -159,9 +159,9 @@ class Turns:
             assert isinstance(failed, AdapterLoadFailed)  # `want` raises nothing else
             self._answer(work, failed)
         elif len(done) == len(work.loads):
-            work.is_queued = True
+            work.queued_s = time.monotonic()
             self._line.add(work.waiting)
-            self._sharing.see(work.waiting[0].key, time.monotonic())
+            self._sharing.see(work.waiting[0].key, work.queued_s)
 
     def _next(self) -> Batch:
         """What of a failed batch somebody still waits for, else a batch out of the line; empty where none can begin."""
@@ -176,11 +176,13 @@ class Turns:
         first = next(self._line.in_turn(), None)
         if first is None:
             return []
+        queued_s = self._works[first.work].queued_s
+        assert queued_s is not None  # it stands in line
         choice = choose(
             self._line.in_turn(),
             limits=self._forwards.limits(
                 self._line.cost,
-                waited_s=now_s - self._works[first.work].accepted_s,
+                waited_s=now_s - queued_s,
                 are_shared=self._sharing.keys(now_s) > 1,
             ),
             costs=self._costs,
@@ -221,7 +223,7 @@ class Turns:
 
     def _withdraw(self, number: int) -> None:
         work = self._works.pop(number, None)
-        if work is not None and work.is_queued and len(work.answers) < len(work.rows):
+        if work is not None and work.queued_s is not None and len(work.answers) < len(work.rows):
             self._line.discard(work.waiting)
 
     def _flush(self) -> None:

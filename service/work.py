@@ -81,7 +81,7 @@ class Work:
     """One accepted request on its way. Made by the event loop's thread, then changed by the device thread alone.
 
     `request_id` is what the log knows it by. `loads` has the leases of the adapters its rows need; as long as they are
-    held, nothing evicts them.
+    held, nothing evicts them. `queued_s` is when all of them were there, and its rows came into line.
     """
 
     number: int
@@ -91,7 +91,7 @@ class Work:
     accepted_s: float
     loads: "Mapping[Digest, Future[Lease]]"
     waiting: Sequence[Waiting]
-    is_queued: bool = False
+    queued_s: float | None = None
     answers: dict[int, RowAnswer] = field(default_factory=dict)
     first_run_s: float | None = None
     inference_s: float = 0.0
