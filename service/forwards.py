@@ -138,7 +138,7 @@ class Forwards:
         return self._failed_parts.popleft()
 
     def limits(self, waiting: float, *, waited_s: float, are_shared: bool) -> BatchLimits:
-        """Of the next batch, where rows of cost `waiting` wait, the first since `waited_s`; shorter where keys share.
+        """Of the next batch, where rows of cost `waiting` wait, the first for `waited_s`; shorter where keys share.
 
         While nothing runs it is for all lanes. Else it is for one, with no more than its part of what waits, so that
         the lanes which come to be free next have some too.
