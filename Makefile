@@ -117,7 +117,7 @@ interop-env: $(INSTALLED) ## make the environment of `make interop`, which bench
 		touch "$(INTEROP)/.installed"; \
 	}
 
-demo: $(INSTALLED) ## serve the demo and ask it in four languages (ONCE=1: stop after the answers)
+demo: $(INSTALLED) ## serve the demo and ask it in eight languages (ONCE=1: stop after the answers)
 	$(BIN)/glossa demo $(if $(ONCE),--once)
 
 results: $(INSTALLED) ## compute what is missing of docs/results

@@ -36,9 +36,9 @@ def _code(page: str) -> str:
 
 
 def test_continuous_integration_runs_the_readme_test_command(checkout: Path) -> None:
-    script = (checkout / ".ci" / "run").read_text("utf-8").splitlines()
-    assert "make test" in script
-    assert "make interop" in script
+    script = (checkout / ".ci" / "run").read_text("utf-8")
+    commands = [line.partition("#")[0].split() for line in script.splitlines() if line.startswith("make ")]
+    assert {"test", "interop"} <= {word for command in commands for word in command[1:]}
 
 
 def test_phony_targets_are_declared(checkout: Path, targets: set[str]) -> None:
