@@ -64,7 +64,9 @@ class Settings(BaseSettings):
     max_text_characters: int = Field(default=100_000, gt=0, description="Unicode code points of one text")
     queue_tokens: int = Field(default=262_144, gt=0, description="tokens accepted and not answered yet; beyond: 429")
     queue_s: float = Field(default=10.0, gt=0, description="seconds of work accepted and not done yet; beyond: 429")
-    batch_tokens: int = Field(default=4_096, ge=16, description="tokens of one forward; also the longest row")
+    batch_tokens: int = Field(
+        default=4_096, ge=16, description="tokens of one forward (on a CPU, per core); also the longest row"
+    )
     batch_s: float = Field(default=2.0, gt=0, description="seconds that one forward should take at most")
     adapter_bytes: int = Field(default=1024 * _MIB, gt=0, description="bytes of adapters on the device")
     host_bytes: int = Field(
