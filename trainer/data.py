@@ -1,5 +1,6 @@
 """Where a job's data comes from: a catalogue name or a user's own file, by the same argument."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,17 @@ class DataPlaces:
             return self.locate(source, split, task=task)
         except UnknownSplit:
             return None
+
+    def translations(self, name: str, languages: Collection[str]) -> dict[str, LocatedFile]:
+        """The training files aligned under `name` by language, of those given.
+
+        Raises `UnknownDataSet` for less than two, and what `locate` raises.
+        """
+        found = self.catalogue.translations(name, languages)
+        return {
+            language: locate_file(dataset, "train", data_dir=self.data_dir, cache_dir=self.cache_dir)
+            for language, dataset in found.items()
+        }
 
     def is_own_file(self, source: str) -> bool:
         return source not in self.catalogue.names and ("/" in source or Path(source).expanduser().is_file())

@@ -16,6 +16,8 @@ from ..output import echo_json
 from . import options
 
 if TYPE_CHECKING:
+    import torch
+
     from madx.manifest import DataRef
     from trainer.loop import Step
     from trainer.pretrain.run import Pretrained, PretrainSpec
@@ -37,6 +39,14 @@ class OutputTaken(GlossaError):
     metavar="CODE=NAME|FILE",
     help="A language and its text; repeat.",
 )
+@click.option(
+    "--translations",
+    "aligned",
+    multiple=True,
+    metavar="NAME",
+    help="A name under which texts of these languages are aligned, line by line, in the catalogue; repeat.",
+)
+@click.option("--translation-share", type=click.FloatRange(0, 1), help="Of the rows, if there are translations.")
 @click.option("--output", required=True, type=click.Path(path_type=Path, file_okay=False), help="The folder to write.")
 @click.option("--steps", type=click.IntRange(min=1), help="Steps of the schedule.")
 @click.option("--seed", type=click.IntRange(min=0))
@@ -48,11 +58,13 @@ class OutputTaken(GlossaError):
 @click.option("--chunk-tokens", type=click.IntRange(min=8))
 @click.option("--batch-rows", type=click.IntRange(min=1))
 @click.option("--peak-learning-rate", type=click.FloatRange(min=0, min_open=True))
+@click.option("--bf16/--float32", default=None, help="Multiply in bfloat16. By default where the device has it.")
 @click.option("--compiled/--eager", default=None, help="With torch.compile, which needs a C compiler, or without.")
 @options.max_minutes
 @options.as_json
 def pretrain(
     languages: dict[str, str],
+    aligned: tuple[str, ...],
     output: Path,
     max_minutes: float | None,
     json_output: bool,
@@ -62,11 +74,14 @@ def pretrain(
 
     Shape and schedule default to those of the demo's backbone. The same command goes on after Ctrl-C or a crash.
     """
+    from madx.precision import has_bfloat16
+    from service.model import choose_device
     from trainer.pretrain.run import PretrainSpec
 
     _check_output(output)
-    spec = PretrainSpec(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-    done = _run(spec, languages, output, max_minutes)
+    device = choose_device(settings_of().device)
+    chosen = {"bf16": has_bfloat16(device)} | {name: value for name, value in given.items() if value is not None}
+    done = _run(PretrainSpec(**chosen), languages, aligned, output, device, max_minutes)  # type: ignore[arg-type]
     if json_output:
         echo_json(
             {
@@ -86,7 +101,15 @@ def _check_output(folder: Path) -> None:
         raise OutputTaken(f"{folder} holds something else than a backbone of `glossa pretrain`; name a new folder")
 
 
-def _run(spec: "PretrainSpec", languages: dict[str, str], output: Path, max_minutes: float | None) -> "Pretrained":
+def _run(
+    spec: "PretrainSpec",
+    languages: dict[str, str],
+    aligned: tuple[str, ...],
+    output: Path,
+    device: "torch.device",
+    max_minutes: float | None,
+) -> "Pretrained":
+    from registry.datasets.readers.aligned import aligned_lines
     from registry.datasets.readers.reading import sentences_of
     from trainer.interrupts import stop_on_interrupt
     from trainer.jobs.workplace import locked
@@ -101,7 +124,9 @@ def _run(spec: "PretrainSpec", languages: dict[str, str], output: Path, max_minu
     for code, source in languages.items():
         language = canonical_language(code)
         files[language] = places.locate(source, "train", task="text", language=language)
+    columns = [places.translations(name, files) for name in aligned]
     refs = {code: file.data_ref() for code, file in files.items()}
+    refs |= {file.name: file.data_ref() for column in columns for file in column.values()}
     folder = home.runs / f"pretrain-{_digest(spec, refs)}"
     texts = {code: read_language(sentences_of(file)) for code, file in files.items()}
     with TrainingProgress("pretrain") as progress, stop_on_interrupt() as stops, locked(folder):
@@ -113,7 +138,16 @@ def _run(spec: "PretrainSpec", languages: dict[str, str], output: Path, max_minu
                 raise KeyboardInterrupt
 
         return train_backbone(
-            spec, texts, refs, folder, output, on_step=on_step, on_phase=progress.say, max_minutes=max_minutes
+            spec,
+            texts,
+            refs,
+            folder,
+            output,
+            translations=[aligned_lines(column) for column in columns],
+            device=device,
+            on_step=on_step,
+            on_phase=progress.say,
+            max_minutes=max_minutes,
         )
 
 

@@ -5,6 +5,7 @@ same form (docs/data.md). `locate` and `pull` take what `Catalogue.get` returns.
 """
 
 import difflib
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -41,6 +42,17 @@ class Catalogue:
         nearest = tuple(difflib.get_close_matches(name, self.names, n=3))
         hint = f"did you mean {' or '.join(nearest)}?" if nearest else "`glossa data list` shows all names"
         raise UnknownDataSet(f"no data set is named {name!r}; {hint}", nearest=nearest)
+
+    def translations(self, name: str, languages: Collection[str]) -> dict[str, DataSet]:
+        """The data sets aligned under `name` by language, of those given. Raises `UnknownDataSet` for less than two."""
+        aligned = {dataset.language: dataset for dataset in self.datasets if dataset.aligned == name}
+        found = {language: aligned[language] for language in languages if language in aligned}
+        if len(found) < 2:
+            there = (
+                f"{name} has {', '.join(sorted(aligned))}" if aligned else f"no data sets are aligned under {name!r}"
+            )
+            raise UnknownDataSet(f"translations need two languages of one text: {there}", nearest=())
+        return found
 
     def select(
         self, *, task: Task | None = None, language: str | None = None, is_open: bool | None = None

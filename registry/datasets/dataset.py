@@ -63,7 +63,8 @@ class DataFile:
 class DataSet:
     """One data set. `is_open` says whether weights trained on it may be shared.
 
-    `folder` is where the catalogue that names it lies, if that is the user's own: its files may lie beside it.
+    Text data sets of one `aligned` name are translations: line n of a split means the same in all of them. `folder` is
+    where the catalogue that names it lies, if that is the user's own: its files may lie beside it.
     """
 
     name: str
@@ -74,6 +75,7 @@ class DataSet:
     is_open: bool
     sources: tuple[Source, ...]
     files: tuple[DataFile, ...]
+    aligned: str | None = None
     note: str | None = None
     folder: Path | None = None
 
@@ -90,6 +92,9 @@ class DataSet:
             raise InvalidCatalogue(f"{self.name}: {error}") from error
         _require(canonical == self.language, f"{self.name}: write the language {self.language!r} as {canonical!r}")
         _require(bool(self.files), f"{self.name}: a data set has at least one file")
+        if self.aligned is not None:
+            _require(self.task == "text", f"{self.name}: only text is aligned")
+            _require(_NAME.fullmatch(self.aligned) is not None, f"{self.name}: aligned is a name like a data set's")
         _require(len(set(self.splits)) == len(self.splits), f"{self.name}: every split has one file")
 
     @property

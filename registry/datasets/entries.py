@@ -53,6 +53,7 @@ class _Entry:
     open: bool
     file: list[_FileEntry]
     source: list[_SourceEntry] = field(default_factory=list)
+    aligned: str | None = None
     note: str | None = None
 
 
@@ -104,6 +105,7 @@ def _dataset(entry: _Entry, folder: Path | None) -> DataSet:
             )
             for file in entry.file
         ),
+        aligned=entry.aligned,
         note=entry.note,
         folder=folder,
     )

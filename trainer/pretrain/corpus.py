@@ -16,6 +16,7 @@ from madx.tokenizer import TextTokenizer
 from ..holdout import split_lines
 from ..objectives.masked_lm import Chunks, pack_chunks
 from ..seeds import generator_of
+from .translations import Translations, translation_chunks
 
 _ENCODE_LINES = 2048
 
@@ -28,11 +29,16 @@ class LanguageText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corpus:
-    """Chunks (N, S) per language. `probabilities` follows the order of `training`."""
+    """Chunks (N, S) per language. `probabilities` follows the order of `training`.
+
+    A row of a batch is one of `translations`, where there are any, with probability `translation_share`.
+    """
 
     training: Mapping[str, Chunks]
     held_out: Mapping[str, Chunks]
     probabilities: torch.Tensor
+    translations: Chunks | None = None
+    translation_share: float = 0.0
 
     def batch(self, step: int, rows: int, seed: int) -> torch.Tensor:
         """The chunks of one step, (rows, S) int64: a pure function of seed and step."""
@@ -44,6 +50,12 @@ class Corpus:
             chunks[int(language)][int(draw * len(chunks[int(language)]))]
             for language, draw in zip(languages, draws, strict=True)
         ]
+        if self.translations is not None:
+            is_translation = torch.rand(rows, generator=generator) < self.translation_share
+            chosen = [
+                self.translations[int(draw * len(self.translations))] if is_one else chunk
+                for chunk, draw, is_one in zip(chosen, draws, is_translation.tolist(), strict=True)
+            ]
         return torch.from_numpy(np.stack(chosen).astype(np.int64))
 
     def all_training(self) -> Chunks:
@@ -56,13 +68,25 @@ def read_language(lines: Iterator[str]) -> LanguageText:
 
 
 def build_corpus(
-    texts: Mapping[str, LanguageText], tokenizer: TextTokenizer, *, length: int, exponent: float
+    texts: Mapping[str, LanguageText],
+    tokenizer: TextTokenizer,
+    *,
+    length: int,
+    exponent: float,
+    translations: Sequence[Translations] = (),
+    translation_share: float = 0.0,
 ) -> Corpus:
     """Encode every language into chunks of `length`. Raises `TooLittleData` for a language of less than one chunk."""
     training = {code: _chunks(text.training, tokenizer, length) for code, text in texts.items()}
     held_out = {code: _chunks(text.held_out, tokenizer, length) for code, text in texts.items()}
     sizes = torch.tensor([float(len(chunks)) for chunks in training.values()])
-    return Corpus(training=training, held_out=held_out, probabilities=sizes**exponent)
+    return Corpus(
+        training=training,
+        held_out=held_out,
+        probabilities=sizes**exponent,
+        translations=translation_chunks(translations, tokenizer, length) if translations else None,
+        translation_share=translation_share,
+    )
 
 
 def _chunks(lines: Sequence[str], tokenizer: TextTokenizer, length: int) -> Chunks:

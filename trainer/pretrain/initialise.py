@@ -3,7 +3,9 @@
 Plain random weights predict unigram frequencies for millions of tokens before attention starts to help. Here the
 token embeddings come from a factorised co-occurrence matrix (positive PMI, truncated SVD: Levy and Goldberg, 2014),
 the output bias from log unigram frequencies, positions are sinusoidal in dimensions of their own, and the heads of
-the first two layers start out attending to near neighbours through those dimensions.
+the first two layers start out attending to near neighbours through those dimensions. Where there are translations,
+the lines that a piece occurs in count as further neighbours of it (Levy, Sogaard and Goldberg, 2017), so that pieces of
+one meaning start out alike in all languages.
 """
 
 import math
@@ -29,8 +31,11 @@ _EMBEDDING_STD = 0.05
 _POSITION_SHARE = 0.25  # of an embedding's squared norm
 
 
-def initialise(backbone: Backbone, chunks: Ids, *, seed: int) -> None:
-    """Set all weights of `backbone` in place from training chunks (N, S) of piece ids. Needs a masked-LM head."""
+def initialise(backbone: Backbone, chunks: Ids, *, seed: int, lines: scipy.sparse.csr_matrix | None = None) -> None:
+    """Set all weights of `backbone` in place from training chunks (N, S) of piece ids. Needs a masked-LM head.
+
+    `lines` says how often each piece occurs in each line of translations, (V, lines).
+    """
     config = backbone.config
     generator = torch.Generator().manual_seed(seed)
     for module in backbone.modules():
@@ -41,7 +46,7 @@ def initialise(backbone: Backbone, chunks: Ids, *, seed: int) -> None:
     content = config.hidden_size - head_size
     counts = np.bincount(chunks.ravel(), minlength=config.vocab_size).astype(np.float64)
     word = np.zeros((config.vocab_size, config.hidden_size), dtype=np.float32)
-    word[:, :content] = cooccurrence_embeddings(chunks, config.vocab_size, content, seed=seed)
+    word[:, :content] = cooccurrence_embeddings(chunks, config.vocab_size, content, seed=seed, lines=lines)
     backbone.embeddings.word.weight.data.copy_(torch.from_numpy(word))
     frequencies = _frequencies(head_size // 2)
     norm = _EMBEDDING_STD * math.sqrt(content)
@@ -66,23 +71,18 @@ def log_unigram(counts: npt.NDArray[np.float64]) -> Floats:
     return logarithms
 
 
-def cooccurrence_embeddings(chunks: Ids, vocab_size: int, dimensions: int, *, seed: int) -> Floats:
-    """Rows of U sqrt(S) of the PPMI matrix within four pieces, scaled to one norm: (V, dimensions)."""
-    counts = scipy.sparse.csr_matrix((vocab_size, vocab_size), dtype=np.float64)
-    for distance in range(1, _WINDOW + 1):
-        left, right = chunks[:, :-distance].ravel(), chunks[:, distance:].ravel()
-        ones = np.full(len(left), 1.0 / distance)
-        counts = counts + scipy.sparse.csr_matrix((ones, (left, right)), shape=counts.shape)
-    counts = (counts + counts.T).tocoo()
-    totals = np.asarray(counts.tocsr().sum(axis=1)).ravel()
-    # Context frequencies to the power 0.75 keep rare pieces from dominating (Levy, Goldberg and Dagan, 2015).
-    context = totals**0.75
-    context /= context.sum()
-    pmi = np.log(counts.data / (totals[counts.row] * context[counts.col]))
-    positive = pmi > 0
-    matrix = scipy.sparse.csr_matrix(
-        (pmi[positive], (counts.row[positive], counts.col[positive])), shape=counts.shape, dtype=np.float32
-    )
+def cooccurrence_embeddings(
+    chunks: Ids, vocab_size: int, dimensions: int, *, seed: int, lines: scipy.sparse.csr_matrix | None = None
+) -> Floats:
+    """Rows of U sqrt(S) of the PPMI matrix of pieces within four of each other, and of pieces and lines beside it.
+
+    (V, dimensions), scaled to one norm.
+    """
+    matrix = ppmi(_neighbours(chunks, vocab_size))
+    if lines is not None:
+        # As much of the whole as the neighbours have.
+        beside = ppmi(lines)
+        matrix = scipy.sparse.hstack((matrix, beside * (_norm(matrix) / _norm(beside))), format="csr")
     start = np.random.default_rng(seed).standard_normal(vocab_size).astype(np.float32)
     left_vectors, values, _ = scipy.sparse.linalg.svds(matrix, k=dimensions, v0=start)
     vectors = left_vectors * np.sqrt(np.maximum(values, 0.0))
@@ -92,6 +92,36 @@ def cooccurrence_embeddings(chunks: Ids, vocab_size: int, dimensions: int, *, se
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     scaled: Floats = (vectors / norms * _EMBEDDING_STD * math.sqrt(dimensions)).astype(np.float32)
     return scaled
+
+
+def _neighbours(chunks: Ids, vocab_size: int) -> scipy.sparse.csr_matrix:
+    """How often two pieces stand within four of each other, the nearer the more: (V, V), symmetric."""
+    counts = scipy.sparse.csr_matrix((vocab_size, vocab_size), dtype=np.float64)
+    for distance in range(1, _WINDOW + 1):
+        left, right = chunks[:, :-distance].ravel(), chunks[:, distance:].ravel()
+        ones = np.full(len(left), 1.0 / distance)
+        counts = counts + scipy.sparse.csr_matrix((ones, (left, right)), shape=counts.shape)
+    return counts + counts.T
+
+
+def ppmi(counts: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
+    """Positive pointwise mutual information of rows and columns.
+
+    Column frequencies to the power 0.75 keep rare ones from dominating (Levy, Goldberg and Dagan, 2015).
+    """
+    rows = np.asarray(counts.sum(axis=1)).ravel()
+    columns = np.asarray(counts.sum(axis=0)).ravel() ** 0.75
+    columns /= columns.sum()
+    entries = counts.tocoo()
+    pmi = np.log(entries.data / (rows[entries.row] * columns[entries.col]))
+    positive = pmi > 0
+    return scipy.sparse.csr_matrix(
+        (pmi[positive], (entries.row[positive], entries.col[positive])), shape=counts.shape, dtype=np.float32
+    )
+
+
+def _norm(matrix: scipy.sparse.csr_matrix) -> float:
+    return float(scipy.sparse.linalg.norm(matrix))
 
 
 def _frequencies(count: int) -> npt.NDArray[np.float64]:

@@ -7,12 +7,13 @@ is a checkpoint as `transformers` writes them, with `pretraining.json` (data, cu
 import json
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
 
 import torch
+from scipy.sparse import csr_matrix
 
 from madx.backbone import Backbone
 from madx.config import BackboneConfig
@@ -28,6 +29,7 @@ from ..objectives import masked_lm
 from ..seeds import generator_of
 from .corpus import Corpus, LanguageText, build_corpus, vocabulary_lines
 from .initialise import initialise
+from .translations import Translations, line_counts
 from .vocabulary import train_vocabulary
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -37,7 +39,10 @@ CARD_FILE = "pretraining.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PretrainSpec:
-    """Shape and budget of a backbone in the XLM-R layout. `exponent` is the languages' sampling power."""
+    """Shape and budget of a backbone in the XLM-R layout.
+
+    `exponent` is the languages' sampling power; so many rows as `translation_share` says are of translations, if any.
+    """
 
     hidden_size: int = 256
     num_layers: int = 4
@@ -52,6 +57,7 @@ class PretrainSpec:
     weight_decay: float = 0.01
     dropout: float = 0.0
     exponent: float = 0.5
+    translation_share: float = 0.3
     vocabulary_characters: int = 1_500_000
     character_coverage: float = 0.9995
     checkpoint_every: int = 500
@@ -107,11 +113,15 @@ def pretrain(
     run_folder: Path,
     output: Path,
     *,
+    translations: Sequence[Mapping[str, Sequence[str]]] = (),
+    device: torch.device,
     on_step: Callable[[Step], None],
     on_phase: Callable[[str], None],
     max_minutes: float | None = None,
 ) -> Pretrained:
     """Train and write `output`. The learning rate decays over `spec.steps`; `max_minutes` may end the run before.
+
+    Each of `translations` has a text's lines by language: line n means the same in all. `data` names all that is read.
 
     Raises `KeyboardInterrupt` after writing a checkpoint when the caller's `on_step` raises it.
     """
@@ -119,11 +129,19 @@ def pretrain(
     on_phase("vocabulary")
     tokenizer = _tokenizer(spec, texts, run_folder / TOKENIZER_FILE)
     on_phase("chunks")
-    corpus = build_corpus(texts, tokenizer, length=spec.chunk_tokens, exponent=spec.exponent)
+    aligned = [Translations.of(lines, tokenizer) for lines in translations]
+    corpus = build_corpus(
+        texts,
+        tokenizer,
+        length=spec.chunk_tokens,
+        exponent=spec.exponent,
+        translations=aligned,
+        translation_share=spec.translation_share,
+    )
     backbone = Backbone(spec.backbone_config(tokenizer), dropout=spec.dropout)
     run = _Run(spec=spec, corpus=corpus, backbone=backbone, tokenizer=tokenizer, folder=run_folder)
     on_phase("weights")
-    run.start()
+    run.start(line_counts(aligned, tokenizer.vocab_size) if aligned else None, device)
     on_phase(f"training: {spec.steps - run.step} steps, about {run.expected_minutes():.1f} minutes")
     run.train(on_step, max_minutes)
     on_phase("evaluation")
@@ -161,10 +179,13 @@ class _Run:
         self.seconds = 0.0
         self.curve: list[tuple[int, float]] = []
 
-    def start(self) -> None:
+    def start(self, lines: csr_matrix | None, device: torch.device) -> None:
+        """From the last checkpoint, or from the beginning."""
         state = checkpoints.load(self._folder)
         if state is None:
-            initialise(self._backbone, self._corpus.all_training(), seed=self._spec.seed)
+            initialise(self._backbone, self._corpus.all_training(), seed=self._spec.seed, lines=lines)
+        self._backbone.to(device)
+        if state is None:
             return
         checkpoints.restore_trained(state, dict(self._backbone.named_parameters()), self._optimizer)
         self.step = state.step

@@ -48,12 +48,26 @@ def with_own(folder: Path, text: str) -> Catalogue:
 
 
 def test_the_shipped_catalogue_has_text_and_entities(shipped: Catalogue) -> None:
-    assert len(shipped.select(task="text")) == 20
+    assert len([dataset for dataset in shipped.select(task="text") if dataset.aligned is None]) == 20
     assert {dataset.language for dataset in shipped.select(task="ner")} == {
         *("en", "pt", "zh", "ha", "rw", "lg", "pcm", "sw", "yo", "bm", "zu"),
     }
     assert shipped.get("uner-english-pud").splits == ("test",)
     assert shipped.get("masakhaner-swa").splits == ("train", "dev", "test")
+
+
+def test_translations_are_found_by_the_name_that_they_are_aligned_under(shipped: Catalogue) -> None:
+    found = shipped.translations("ntrex", ["en", "bm", "sw"])
+    assert {language: dataset.name for language, dataset in found.items()} == {"en": "ntrex-eng", "sw": "ntrex-swa"}
+    with pytest.raises(UnknownDataSet, match="bible has en, sw"):
+        shipped.translations("bible", ["en", "yo"])
+    with pytest.raises(UnknownDataSet, match="no data sets are aligned under 'opus'"):
+        shipped.translations("opus", ["en", "sw"])
+
+
+def test_only_text_is_aligned(tmp_path: Path) -> None:
+    with pytest.raises(InvalidCatalogue, match="only text is aligned"):
+        with_own(tmp_path, OWN.replace("open = true", 'open = true\naligned = "village"'))
 
 
 def test_only_noncommercial_data_is_not_open(shipped: Catalogue) -> None:
@@ -84,7 +98,9 @@ def test_addresses_carry_repository_commit_and_path(shipped: Catalogue) -> None:
 
 @pytest.mark.parametrize("tag", ["sw", "swa", "SW"])
 def test_languages_are_found_in_every_form(shipped: Catalogue, tag: str) -> None:
-    assert [dataset.name for dataset in shipped.select(language=tag)] == ["text-swa", "masakhaner-swa"]
+    assert [dataset.name for dataset in shipped.select(language=tag)] == [
+        *("text-swa", "ntrex-swa", "bible-swa", "masakhaner-swa"),
+    ]
 
 
 def test_an_unknown_name_comes_with_the_nearest(shipped: Catalogue) -> None:

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +18,13 @@ from tests.support.training import write_text
 from trainer.holdout import is_held_out
 from trainer.loop import Step
 from trainer.pretrain.corpus import LanguageText, build_corpus, read_language, vocabulary_lines
-from trainer.pretrain.initialise import initialise, log_unigram, sinusoids
+from trainer.pretrain.initialise import Floats, cooccurrence_embeddings, initialise, log_unigram, sinusoids
 from trainer.pretrain.run import CARD_FILE, Pretrained, PretrainSpec, pretrain
+from trainer.pretrain.translations import Translations, line_counts, translation_chunks
 from trainer.pretrain.vocabulary import train_vocabulary
+
+EN, SW = "abcdefghijklmnopqrst", "αβγδεζηθικλμνξοπρστυ"
+"""A word each, of one meaning where they stand at the same place."""
 
 SPEC = PretrainSpec(
     hidden_size=32,
@@ -47,9 +52,24 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LanguageText]:
     return made
 
 
-def run(texts: dict[str, LanguageText], folder: Path, on_step: Callable[[Step], None] = lambda _: None) -> Pretrained:
+def run(
+    texts: dict[str, LanguageText],
+    folder: Path,
+    on_step: Callable[[Step], None] = lambda _: None,
+    translations: Sequence[Mapping[str, Sequence[str]]] = (),
+) -> Pretrained:
     data = {code: DataRef(name=code, split="train", digest="0" * 64) for code in texts}
-    return pretrain(SPEC, texts, data, folder / "run", folder / "out", on_step=on_step, on_phase=lambda _: None)
+    return pretrain(
+        SPEC,
+        texts,
+        data,
+        folder / "run",
+        folder / "out",
+        translations=translations,
+        device=torch.device("cpu"),
+        on_step=on_step,
+        on_phase=lambda _: None,
+    )
 
 
 def test_the_vocabulary_has_the_asked_size_and_writes_unseen_signs_in_bytes(texts: dict[str, LanguageText]) -> None:
@@ -99,6 +119,66 @@ def test_held_out_lines_are_never_trained_on(texts: dict[str, LanguageText]) -> 
         assert text.held_out
         assert all(is_held_out(line) for line in text.held_out)
         assert not any(is_held_out(line) for line in text.training)
+
+
+@pytest.fixture(scope="module")
+def aligned() -> dict[str, list[str]]:
+    """Each word of one language has its own in the other, which shares no piece with it."""
+    generator = random.Random(5)
+    lines = [[generator.randrange(20) for _ in range(6)] for _ in range(800)]
+    return {
+        "en": [" ".join(EN[word] for word in line) for line in lines],
+        "sw": [" ".join(SW[word] for word in line) for line in lines],
+    }
+
+
+def test_lines_held_out_in_one_language_are_read_in_none(aligned: dict[str, list[str]]) -> None:
+    tokenizer = train_vocabulary(aligned["en"] + aligned["sw"], 400)
+    read = Translations.of(aligned, tokenizer)
+    kept = [pair for pair in zip(*aligned.values(), strict=True) if not any(map(is_held_out, pair))]
+    assert 0 < len(kept) < len(aligned["en"])
+    assert [tokenizer.decode(line) for line in read.lines["sw"]] == [pair[1] for pair in kept]
+
+
+def test_a_line_is_followed_by_its_translation(aligned: dict[str, list[str]]) -> None:
+    tokenizer = train_vocabulary(aligned["en"] + aligned["sw"], 400)
+    read = Translations.of(aligned, tokenizer)
+    chunks = translation_chunks([read], tokenizer, 200)
+    stream = chunks[:, 1:-1].ravel().tolist()
+    first, second = read.lines["en"], read.lines["sw"]
+    end = [tokenizer.ids.end]
+    expected = [*first[0], *end, *second[0], *end, *second[1], *end, *first[1], *end]
+    assert stream[: len(expected)] == expected
+
+
+def test_pieces_of_one_meaning_start_out_alike(aligned: dict[str, list[str]]) -> None:
+    """The text of each language alone says nothing of the other."""
+    tokenizer = train_vocabulary(aligned["en"] + aligned["sw"], 400)
+    texts = {code: read_language(iter(lines)) for code, lines in aligned.items()}
+    chunks = build_corpus(texts, tokenizer, length=24, exponent=0.5).all_training()
+    counts = line_counts([Translations.of(aligned, tokenizer)], 400)
+    en, sw = (np.array([tokenizer.encode(word)[-1] for word in words]) for words in (EN, SW))
+
+    def found(vectors: Floats) -> float:
+        """For how many words the translation is the nearest of the other language's."""
+        return float(np.mean((vectors[en] @ vectors[sw].T).argmax(axis=1) == np.arange(len(EN))))
+
+    assert found(cooccurrence_embeddings(chunks, 400, 24, seed=0, lines=counts)) > 0.9
+    assert found(cooccurrence_embeddings(chunks, 400, 24, seed=0)) < 0.5
+
+
+def test_translations_are_their_share_of_the_rows(
+    texts: dict[str, LanguageText], aligned: dict[str, list[str]]
+) -> None:
+    tokenizer = train_vocabulary(
+        [*vocabulary_lines(texts, characters=4_000, coverage=1.0), *aligned["en"], *aligned["sw"]], 400
+    )
+    read = Translations.of(aligned, tokenizer)
+    corpus = build_corpus(texts, tokenizer, length=24, exponent=0.5, translations=[read], translation_share=0.3)
+    assert corpus.translations is not None
+    known = {row.tobytes() for row in corpus.translations.astype(np.int64)}
+    rows = [row.numpy().tobytes() in known for step in range(50) for row in corpus.batch(step, 16, seed=1)]
+    assert sum(rows) / len(rows) == pytest.approx(0.3, abs=0.05)
 
 
 def test_first_heads_attend_to_near_neighbours(texts: dict[str, LanguageText]) -> None:
@@ -157,3 +237,12 @@ def test_a_run_that_is_stopped_goes_on_as_if_it_had_not_been(texts: dict[str, La
     assert numbers == [8, 9, 10, 11, 12]
     whole, parts = (load_backbone(tmp_path / name / "out").fingerprint for name in ("whole", "parts"))
     assert whole == parts
+
+
+def test_a_run_with_translations_trains_on_them(
+    texts: dict[str, LanguageText], aligned: dict[str, list[str]], tmp_path: Path
+) -> None:
+    run(texts, tmp_path / "without")
+    run(texts, tmp_path / "with", translations=[aligned])
+    with_them, without = (load_backbone(tmp_path / name / "out").fingerprint for name in ("with", "without"))
+    assert with_them != without
