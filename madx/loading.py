@@ -145,8 +145,14 @@ def _has_head(source: str, config: BackboneConfig, missing: set[str]) -> bool:
     return not missing & (set(mapping.masked_lm.values()) - set(mapping.bias_aliases))
 
 
-def save_backbone(backbone: Backbone, tokenizer: TextTokenizer, folder: Path, *, dtype: torch.dtype) -> None:
-    """Write config.json, model.safetensors and tokenizer.json as `transformers` would. Needs a masked-LM head."""
+def save_backbone(
+    backbone: Backbone, tokenizer: TextTokenizer, folder: Path, *, dtype: torch.dtype, shard_bytes: int | None = None
+) -> None:
+    """Write config.json, *.safetensors and tokenizer.json as `transformers` would. Needs a masked-LM head.
+
+    No file of weights is larger than `shard_bytes`, if given, unless a single tensor is. Those of an earlier backbone
+    in `folder` are replaced.
+    """
     config = backbone.config
     ids = tokenizer.ids
     hub_config = transformers.AutoConfig.for_model(
@@ -163,8 +169,10 @@ def save_backbone(backbone: Backbone, tokenizer: TextTokenizer, folder: Path, *,
     state[mapping.bias_aliases[1].replace(".bias", ".weight")] = state[names["embeddings.word.weight"]]
     model.load_state_dict(state, strict=False, assign=True)
     model.tie_weights()
+    for stale in folder.glob("model*.safetensors*"):  # one whole file would be read before any shards
+        stale.unlink()
     with _quiet_transformers():
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, **({} if shard_bytes is None else {"max_shard_size": shard_bytes}))
     (folder / FILE_NAME).write_text(tokenizer.definition, encoding="utf-8")
 
 

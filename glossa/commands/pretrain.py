@@ -60,12 +60,14 @@ class OutputTaken(GlossaError):
 @click.option("--peak-learning-rate", type=click.FloatRange(min=0, min_open=True))
 @click.option("--bf16/--float32", default=None, help="Multiply in bfloat16. By default where the device has it.")
 @click.option("--compiled/--eager", default=None, help="With torch.compile, which needs a C compiler, or without.")
+@click.option("--shard-mib", type=click.IntRange(min=1), help="The largest file of weights; by default all are one.")
 @options.max_minutes
 @options.as_json
 def pretrain(
     languages: dict[str, str],
     aligned: tuple[str, ...],
     output: Path,
+    shard_mib: int | None,
     max_minutes: float | None,
     json_output: bool,
     **given: int | float | bool | None,
@@ -81,7 +83,9 @@ def pretrain(
     _check_output(output)
     device = choose_device(settings_of().device)
     chosen = {"bf16": has_bfloat16(device)} | {name: value for name, value in given.items() if value is not None}
-    done = _run(PretrainSpec(**chosen), languages, aligned, output, device, max_minutes)  # type: ignore[arg-type]
+    spec = PretrainSpec(**chosen)  # type: ignore[arg-type]
+    shard_bytes = None if shard_mib is None else shard_mib << 20
+    done = _run(spec, languages, aligned, output, device, shard_bytes=shard_bytes, max_minutes=max_minutes)
     if json_output:
         echo_json(
             {
@@ -107,6 +111,8 @@ def _run(
     aligned: tuple[str, ...],
     output: Path,
     device: "torch.device",
+    *,
+    shard_bytes: int | None,
     max_minutes: float | None,
 ) -> "Pretrained":
     from registry.datasets.readers.aligned import aligned_lines
@@ -145,6 +151,7 @@ def _run(
             output,
             translations=[aligned_lines(column) for column in columns],
             device=device,
+            shard_bytes=shard_bytes,
             on_step=on_step,
             on_phase=progress.say,
             max_minutes=max_minutes,

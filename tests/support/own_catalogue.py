@@ -1,4 +1,4 @@
-"""A small catalogue of made-up data: English and Swahili with text, Nigerian Pidgin with entities alone."""
+"""A small catalogue of made-up data: English and Swahili with text, aligned, Nigerian Pidgin with entities alone."""
 
 import hashlib
 from pathlib import Path
@@ -15,7 +15,7 @@ def write_catalogue(folder: Path, *, lines: int = 120, sentences: int = 40) -> P
     entries = []
     for seed, (name, language) in enumerate(TEXTS.items()):
         path = write_text(folder / f"{name}.txt", lines=lines, seed=seed)
-        entries.append(_entry(name, language, "text", "text", {"train": path}))
+        entries.append(_entry(name, language, "text", "text", {"train": path}, aligned="made"))
     for seed, (name, language) in enumerate(TAGGED.items()):
         paths = {
             split: write_tagged(folder / f"{name}-{split}.txt", sentences=sentences, seed=10 * seed + number)
@@ -27,9 +27,13 @@ def write_catalogue(folder: Path, *, lines: int = 120, sentences: int = 40) -> P
     return catalogue
 
 
-def _entry(name: str, language: str, task: str, form: str, paths: dict[str, Path]) -> str:
+def _entry(
+    name: str, language: str, task: str, form: str, paths: dict[str, Path], *, aligned: str | None = None
+) -> str:
     lines = ["[[dataset]]", f'name = "{name}"', f'task = "{task}"', f'language = "{language}"', f'format = "{form}"']
     lines += ['licence = "CC0-1.0"', "open = true"]
+    if aligned is not None:
+        lines.append(f'aligned = "{aligned}"')
     for split, path in paths.items():
         content = path.read_bytes()
         lines += ["[[dataset.file]]", f'split = "{split}"', f'path = "{path.name}"']

@@ -117,11 +117,13 @@ def pretrain(
     device: torch.device,
     on_step: Callable[[Step], None],
     on_phase: Callable[[str], None],
+    shard_bytes: int | None = None,
     max_minutes: float | None = None,
 ) -> Pretrained:
     """Train and write `output`. The learning rate decays over `spec.steps`; `max_minutes` may end the run before.
 
     Each of `translations` has a text's lines by language: line n means the same in all. `data` names all that is read.
+    No file of weights is larger than `shard_bytes`, if given.
 
     Raises `KeyboardInterrupt` after writing a checkpoint when the caller's `on_step` raises it.
     """
@@ -146,7 +148,7 @@ def pretrain(
     run.train(on_step, max_minutes)
     on_phase("evaluation")
     perplexity = run.perplexities()
-    save_backbone(backbone, tokenizer, output, dtype=torch.bfloat16)
+    save_backbone(backbone, tokenizer, output, dtype=torch.bfloat16, shard_bytes=shard_bytes)
     result = Pretrained(folder=output, steps=run.step, minutes=run.seconds / 60, perplexity=perplexity)
     _write_card(result, spec, corpus, data, run.curve)
     return result
@@ -261,6 +263,7 @@ def _write_card(
         "minutes": round(result.minutes, 1),
         "held_out_perplexity": {code: round(value, 2) for code, value in result.perplexity.items()},
         "training_chunks": {code: len(chunks) for code, chunks in corpus.training.items()},
+        "translation_chunks": 0 if corpus.translations is None else len(corpus.translations),
         "data": {code: asdict(ref) for code, ref in data.items()},
         "curve": [[step, round(loss, 4)] for step, loss in curve],
     }

@@ -146,18 +146,33 @@ def test_prediction_in_process_answers_every_text(trained: Glossa) -> None:
     assert "ran" not in refused.err
 
 
+SMALL = (
+    "--steps", "4", "--hidden-size", "32", "--num-layers", "2", "--num-heads", "2", "--intermediate-size", "64",
+    "--vocab-size", "400", "--chunk-tokens", "32", "--batch-rows", "4", "--eager",
+)  # fmt: skip
+
+
 def test_pretraining_writes_a_backbone_that_trains(glossa: Glossa, tmp_path: Path, made_folder: Path) -> None:
     folder = tmp_path / "backbone"
-    small = (
-        "--steps", "4", "--hidden-size", "32", "--num-layers", "2", "--num-heads", "2", "--intermediate-size", "64",
-        "--vocab-size", "400", "--chunk-tokens", "32", "--batch-rows", "4", "--eager",
-    )  # fmt: skip
     languages = ("--language", "en=made-text-en", "--language", f"swa={made_folder / 'made-text-sw.txt'}")
-    done = glossa("pretrain", *languages, "--output", folder, *small, "--json")
+    done = glossa("pretrain", *languages, "--output", folder, *SMALL, "--json")
     assert done.status == 0, done.err
     assert json.loads(done.out)["steps"] == 4
     assert set(json.loads(done.out)["perplexity"]) == {"en", "sw"}
     assert glossa("backbones", "add", folder).status == 0
-    taken = glossa("pretrain", *languages, "--output", made_folder, *small)
+    taken = glossa("pretrain", *languages, "--output", made_folder, *SMALL)
     assert taken.status == 1
     assert "name a new folder" in taken.err
+
+
+def test_pretraining_reads_translations_of_its_languages(glossa: Glossa, tmp_path: Path) -> None:
+    folder = tmp_path / "backbone"
+    languages = ("--language", "en=made-text-en", "--language", "sw=made-text-sw")
+    done = glossa("pretrain", *languages, "--translations", "made", "--output", folder, *SMALL)
+    assert done.status == 0, done.err
+    card = json.loads((folder / "pretraining.json").read_text(encoding="utf-8"))
+    assert {ref["name"] for ref in card["data"].values()} == {"made-text-en", "made-text-sw"}
+    assert card["spec"]["translation_share"] == 0.3
+    alone = glossa("pretrain", *languages[:2], "--translations", "made", "--output", folder, *SMALL)
+    assert alone.status == 1
+    assert "translations need two languages of one text: made has en, sw" in alone.err

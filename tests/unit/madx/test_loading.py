@@ -53,6 +53,18 @@ def test_saving_keeps_the_fingerprint_and_transformers_reads_it(family: Family, 
     assert torch.equal(before(input_ids=ids).logits, after(input_ids=ids).logits)
 
 
+def test_shards_hold_what_one_file_does_and_take_its_place(tmp_path: Path) -> None:
+    loaded = load_backbone(make_backbone(tmp_path / "a"))
+    folder = tmp_path / "b"
+    for shard_bytes, count in ((40_000, 2), (None, 1), (40_000, 2)):
+        save_backbone(loaded.backbone, loaded.tokenizer, folder, dtype=torch.float32, shard_bytes=shard_bytes)
+        files = list(folder.glob("*.safetensors"))
+        assert len(files) >= count
+        assert (len(files) == 1) == (shard_bytes is None) == (folder / "model.safetensors").is_file()
+        assert load_backbone(folder).fingerprint == loaded.fingerprint
+        assert transformers.AutoModelForMaskedLM.from_pretrained(folder).dtype == torch.float32
+
+
 def test_the_fingerprint_sees_weights_tokenizer_and_arithmetic_but_not_padding(tmp_path: Path) -> None:
     folder = make_backbone(tmp_path)
     first = load_backbone(folder).fingerprint

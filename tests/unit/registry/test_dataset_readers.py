@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from registry.datasets.errors import BrokenData, DataError, DataMissing, UnknownTag
-from registry.datasets.locate import own_file
+from registry.datasets.locate import LocatedFile, own_file
+from registry.datasets.readers.aligned import aligned_lines
 from registry.datasets.readers.conll import read_conll
 from registry.datasets.readers.lines import MAX_LINE_BYTES, read_lines
 from registry.datasets.readers.reading import sentences_of, tagged_sentences_of
@@ -194,3 +195,27 @@ def test_the_format_chooses_the_reader(tmp_path: Path) -> None:
         tagged_sentences_of(own_file(path, "text"))
     with pytest.raises(DataError, match="uner data, but plain text is needed"):
         sentences_of(own_file(path, "uner"))
+
+
+def aligned_files(folder: Path, **texts: str) -> dict[str, LocatedFile]:
+    for language, text in texts.items():
+        (folder / f"{language}.txt").write_text(text, encoding="utf-8")
+    return {language: own_file(folder / f"{language}.txt", "text") for language in texts}
+
+
+def test_a_line_that_one_language_lacks_is_left_out_of_all(tmp_path: Path) -> None:
+    files = aligned_files(tmp_path, en="one\n\nthree \nfour\n", sw="moja\nmbili\ntatu\n  \n")
+    assert aligned_lines(files) == {"en": ["one", "three"], "sw": ["moja", "tatu"]}
+
+
+def test_translations_of_different_lengths_are_refused(tmp_path: Path) -> None:
+    files = aligned_files(tmp_path, en="one\ntwo\n", sw="moja\nmbili\ntatu\n")
+    with pytest.raises(BrokenData, match=r"sw\.txt:3: .*en\.txt has no such line") as caught:
+        aligned_lines(files)
+    assert caught.value.line == 3
+
+
+def test_translations_are_plain_text(tmp_path: Path) -> None:
+    files = aligned_files(tmp_path, en="one\n", sw="moja\n")
+    with pytest.raises(DataError, match="sw is conll data, but plain text is needed"):
+        aligned_lines(files | {"sw": own_file(tmp_path / "sw.txt", "conll")})
