@@ -19,7 +19,7 @@ SWIFT_ENV = $(CACHE)/swift-$(shell cat requirements-swift.lock <($(PYTHON) -VV) 
 SOURCES = $(wildcard madx registry trainer service glossa benchmarks tests)
 TESTS = $(wildcard tests/unit tests/contracts tests/integration tests/faults)
 
-.PHONY: help install lock format lint types test test-gpu promtool kills soak churn acceptance swift-env interop interop-env demo results adapters openapi wheel benchmarks clean
+.PHONY: help install lock format lint types test test-gpu promtool kills soak churn acceptance overlap swift-env interop interop-env demo results adapters openapi wheel benchmarks clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -87,6 +87,9 @@ test-gpu: $(INSTALLED) ## run the tests that need a CUDA device
 
 acceptance: swift-env ## hold the registry against object stores that people run: Ceph's radosgw and OpenStack Swift
 	GLOSSA_SWIFT_PROGRAMS="$(SWIFT_ENV)/bin" OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/acceptance
+
+overlap: $(INSTALLED) ## hold the texts that are trained on against every evaluation set below GLOSSA_DATA_DIR
+	$(BIN)/python -m pytest tests/contracts/test_evaluation_overlap.py
 
 swift-env: $(INSTALLED) ## make the environment that `make acceptance` runs Swift from
 	@test -f "$(SWIFT_ENV)/.installed" || { \

@@ -143,7 +143,7 @@ def pretrain(
     backbone = Backbone(spec.backbone_config(tokenizer), dropout=spec.dropout)
     run = _Run(spec=spec, corpus=corpus, backbone=backbone, tokenizer=tokenizer, folder=run_folder)
     on_phase("weights")
-    run.start(line_counts(aligned, tokenizer.vocab_size) if aligned else None, device)
+    run.start(line_counts(aligned, spec.vocab_size) if aligned else None, device)
     on_phase(f"training: {spec.steps - run.step} steps, about {run.expected_minutes():.1f} minutes")
     run.train(on_step, max_minutes)
     on_phase("evaluation")
