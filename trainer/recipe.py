@@ -30,7 +30,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Optimiser:
-    """What both kinds of training share; `warm_up` is a share of all steps."""
+    """What both kinds of training share; `warm_up` is a share of all steps.
+
+    `bf16` multiplies in bfloat16 where the device has it: a processor that emulates it takes longer than in float32.
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 

@@ -146,7 +146,7 @@ def _course(spec: LanguageSpec, loaded: LoadedBackbone, trainee: Trainee, text: 
         return Assessment(score=-perplexity, metrics={"perplexity": perplexity})
 
     def settings(steps: int) -> Optimisation:
-        return optimisation(recipe.optimiser, steps=steps, seed=spec.seed)
+        return optimisation(recipe.optimiser, steps=steps, seed=spec.seed, device=backbone.device)
 
     return Course(
         parameters=dict(trainee.trained.named_parameters()),

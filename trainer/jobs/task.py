@@ -168,7 +168,7 @@ def _course(
         )
 
     def settings(steps: int) -> Optimisation:
-        return optimisation(recipe.optimiser, steps=steps, seed=spec.seed)
+        return optimisation(recipe.optimiser, steps=steps, seed=spec.seed, device=backbone.device)
 
     return Course(
         parameters=dict(trainee.trained.named_parameters()),
