@@ -53,7 +53,7 @@ class PretrainSpec:
     batch_rows: int = 16
     steps: int = 4_000
     peak_learning_rate: float = 1e-3
-    warm_up_share: float = 0.06
+    warm_up_share: float = 0.03
     weight_decay: float = 0.01
     dropout: float = 0.0
     exponent: float = 0.5
