@@ -61,7 +61,11 @@ class OutputTaken(GlossaError):
 @click.option("--bf16/--float32", default=None, help="Multiply in bfloat16. By default where the device has it.")
 @click.option("--compiled/--eager", default=None, help="With torch.compile, which needs a C compiler, or without.")
 @click.option("--shard-mib", type=click.IntRange(min=1), help="The largest file of weights; by default all are one.")
-@options.max_minutes
+@click.option(
+    "--max-minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    help="End then, all runs of this command together, wherever the schedule stands.",
+)
 @options.as_json
 def pretrain(
     languages: dict[str, str],
