@@ -78,7 +78,7 @@ def pretrain(
 ) -> None:
     """Train a tokenizer and a small encoder from scratch.
 
-    Shape and schedule default to those of the demo's backbone. The same command goes on after Ctrl-C or a crash.
+    The defaults suit a backbone as small as the demo's. The same command goes on after Ctrl-C or a crash.
     """
     from madx.precision import has_bfloat16
     from service.model import choose_device

@@ -79,9 +79,9 @@ def cooccurrence_embeddings(
     (V, dimensions), scaled to one norm.
     """
     matrix = ppmi(_neighbours(chunks, vocab_size))
-    if lines is not None:
+    beside = None if lines is None else ppmi(lines)
+    if beside is not None and beside.nnz:  # a single line sets no pieces apart
         # As much of the whole as the neighbours have.
-        beside = ppmi(lines)
         matrix = scipy.sparse.hstack((matrix, beside * (_norm(matrix) / _norm(beside))), format="csr")
     start = np.random.default_rng(seed).standard_normal(vocab_size).astype(np.float32)
     left_vectors, values, _ = scipy.sparse.linalg.svds(matrix, k=dimensions, v0=start)

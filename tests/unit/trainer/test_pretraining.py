@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 
 from madx.backbone import Attention, Backbone
@@ -165,6 +166,13 @@ def test_pieces_of_one_meaning_start_out_alike(aligned: dict[str, list[str]]) ->
 
     assert found(cooccurrence_embeddings(chunks, 400, 24, seed=0, lines=counts)) > 0.9
     assert found(cooccurrence_embeddings(chunks, 400, 24, seed=0)) < 0.5
+
+
+def test_a_single_line_of_translations_changes_no_embedding() -> None:
+    chunks = np.random.default_rng(0).integers(0, 50, size=(40, 24))
+    line = scipy.sparse.csr_matrix((np.ones(3), ([1, 2, 3], [0, 0, 0])), shape=(50, 1))
+    without = cooccurrence_embeddings(chunks, 50, 8, seed=0)
+    np.testing.assert_array_equal(cooccurrence_embeddings(chunks, 50, 8, seed=0, lines=line), without)
 
 
 def test_translations_are_their_share_of_the_rows(
